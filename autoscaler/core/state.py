@@ -210,12 +210,7 @@ def capacity_of(observation: Observation) -> ClusterCapacity:
 
     Without a report about the nodes, the nodes in use by deployments.
     """
-    threads = sum(
-        [
-            (stats.allocations or 0) * (stats.threads_per_allocation or 1)
-            for stats in observation.deployments.values()
-        ]
-    )
+    threads = sum([threads_of(stats) for stats in observation.deployments.values()])
     cluster = observation.cluster
     if cluster is not None:
         return ClusterCapacity(*_nodes_and_processors(cluster), threads)
@@ -232,5 +227,11 @@ def _nodes_and_processors(cluster: Cluster) -> tuple[frozenset[str], float]:
 
 def excluding(capacity: ClusterCapacity, stats: DeploymentStats) -> ClusterCapacity:
     """The capacity without the deployment's own threads."""
-    own = (stats.allocations or 0) * (stats.threads_per_allocation or 1)
-    return ClusterCapacity(capacity.nodes, capacity.processors, capacity.threads - own)
+    return ClusterCapacity(
+        capacity.nodes, capacity.processors, capacity.threads - threads_of(stats)
+    )
+
+
+def threads_of(stats: DeploymentStats) -> int:
+    """The threads that are requested, as far as they are reported."""
+    return (stats.allocations or 0) * (stats.threads_per_allocation or 1)

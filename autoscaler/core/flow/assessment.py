@@ -259,7 +259,8 @@ def decided(
     if unknown := context.unknown_figures.get(assessment.stats.deployment_id):
         steps = naming_unknown(steps, unknown)
     if change is not None:
-        overridden = any(step.reason is Reason.OVERRIDE for step in steps)
+        # Also where the override is what is proposed anyway, so that no step names it.
+        overridden = assessment.limits is not None and assessment.limits.override is not None
         change, steps = _checked(change, steps, assessment, overridden=overridden)
     return change, steps
 

@@ -150,7 +150,9 @@ def track(
                 expected, request = seen, late if request.accepted else None
         else:
             expected = request.setting if request.accepted or request.shown else expected
-            request = None
+            # Whatever another writer sets meanwhile, a lost stop may still take effect.
+            is_lost = not request.accepted and waited_s < LOST_UPDATE_S
+            request = request if is_lost and request.setting == STOPPED else None
     is_new = False
     # In another control mode, the deployment is not the daemon's to set.
     controlled = expected is not None and (expected.allocations is None) is (

@@ -3,13 +3,19 @@
 from collections.abc import Mapping
 from functools import lru_cache
 
+from msgspec.structs import replace
+
 from autoscaler.core.capacity import FreeCapacity, free_capacity_of
 from autoscaler.core.flow.cold_start import observed_s
 from autoscaler.core.instructions import Instructions
 from autoscaler.core.next_poll import Polling
 from autoscaler.core.scale_to_zero import Version, version_of
-from autoscaler.core.state import BackOff, ClusterCapacity, State, capacity_of
+from autoscaler.core.state import BackOff, ClusterCapacity, State, capacity_of, threads_of
 from autoscaler.core.values import Callers, Cluster, NodeCapacity, Observation, Value
+
+LEFT_OUT_S = 60.0
+"""Seconds for which a deployment that is not reported counts as left out by the response. 60 s, six
+polls: one that has really gone delays an attempt by no more."""
 
 
 class PlanContext(Value, frozen=True, kw_only=True):
@@ -49,7 +55,7 @@ def plan_context_of(
         at=observation.at,
         span_s=observation.span_s,
         ml_nodes=_node_ids(observation.cluster),
-        capacity=capacity_of(observation),
+        capacity=_capacity(state, observation),
         free_capacity=free_capacity_of(observation),
         maintenance=_maintenance(observation.cluster),
         forbidden=state.cluster_back_off,
@@ -66,6 +72,21 @@ def plan_context_of(
         instructions=state.instructions,
         cold_start_s=observed_s(state, observation.at, max_interval_s),
     )
+
+
+def _capacity(state: State, observation: Observation) -> ClusterCapacity:
+    """The capacity, with the threads of deployments that a response leaves out, or of which it does
+    not say how many they have: a refused increase does not fit because of that."""
+    capacity, oldest, missing = capacity_of(observation), observation.at - LEFT_OUT_S, 0
+    for name, known in state.deployments.items():
+        stats = observation.deployments.get(name)
+        if stats is None:
+            counts = name not in state.stopped and known.seen_at >= oldest
+        else:
+            counts = stats.allocations is None or stats.threads_per_allocation is None
+        if counts:
+            missing += threads_of(known.baseline) - (0 if stats is None else threads_of(stats))
+    return replace(capacity, threads=capacity.threads + missing) if missing > 0 else capacity
 
 
 @lru_cache(maxsize=1)  # the cluster is the same object in most cycles

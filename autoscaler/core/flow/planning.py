@@ -129,7 +129,7 @@ def plan_in_parts(
             continue
         if name in observation.owned and rule.observe_only is None:
             rule = replace(rule, observe_only=ruleset.owned_observe_only)
-        block = block_of(state.rollouts.get(name), stats, rule, context)
+        block = block_of(state, stats, rule, context)
         assessment = assess(
             state.deployments.get(name),
             stats,

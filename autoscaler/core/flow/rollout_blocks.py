@@ -32,6 +32,7 @@ from autoscaler.core.rollout_status import (
 )
 from autoscaler.core.selection import Rule
 from autoscaler.core.slo_status import SloStatus
+from autoscaler.core.state import DeploymentState, State
 from autoscaler.core.values import DeploymentStats, Sample, Value
 
 
@@ -51,21 +52,25 @@ class RolloutBlock(Value, frozen=True, kw_only=True):
         """The rule that governs the deployment now."""
         if self.rollout.active or self.overridden:
             return self.configured
-        return _as_before(self.configured, self.rollout.before or self.present)
+        before = self.rollout.before
+        if before is None:  # nothing is changed, since what runs will be what ran before
+            return replace(_as_before(self.configured, self.present), schedules=())
+        return _as_before(self.configured, before)
 
 
 def block_of(
-    known: GradualRollout | None, stats: DeploymentStats, rule: Rule, context: PlanContext
+    state: State, stats: DeploymentStats, rule: Rule, context: PlanContext
 ) -> RolloutBlock | None:
     """The present block; None: the rule acts at all times.
 
     Args:
-        known: the rollout after the last plan; None: there was none.
+        state: after the last plan.
     """
     hours = rule.rollout
     if hours is None:
         return None
     name, at, present = stats.deployment_id, context.at, _setting(stats)
+    known, last = state.rollouts.get(name), state.deployments.get(name)
     events: tuple[RolloutEvent, ...] = ()
     if known is None:
         waits = context.cold_start_s is not None
@@ -80,7 +85,7 @@ def block_of(
         events = (RolloutEvent(deployment_id=name, at=at, kind=kind, text=text),)
     else:
         rollout = known
-    if present is not None and _follows(rollout, rule):
+    if present is not None and _follows(rollout, rule, last, present):
         rollout = replace(rollout, before=present)
     block = block_at(at, context.utc_offsets_s.get(hours.timezone, 0.0))
     return RolloutBlock(
@@ -105,11 +110,19 @@ def _setting(stats: DeploymentStats) -> Setting | None:
     return None if setting is None or setting.allocations == 0 else setting
 
 
-def _follows(rollout: GradualRollout, rule: Rule) -> bool:
-    """Whether what runs is what ran before: nothing has been sent, or it is not known yet."""
-    return rollout.verdict is not RolloutVerdict.WAITING and (
-        rollout.before is None or not rule.sends
-    )
+def _follows(
+    rollout: GradualRollout, rule: Rule, last: DeploymentState | None, present: Setting
+) -> bool:
+    """Whether what runs is what ran before: that is not known yet, or another writer has changed it
+    while nothing is sent. Otherwise the rule may have set it, until nothing could be sent any
+    more."""
+    if rollout.verdict is RolloutVerdict.WAITING:
+        return False
+    if rollout.before is None:
+        return True
+    if rule.sends or last is None or last.setting is not None:
+        return False
+    return _setting(last.baseline) not in (None, present)
 
 
 def changed_by_another(block: RolloutBlock, changed: ExternalChange) -> RolloutBlock:

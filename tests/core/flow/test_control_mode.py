@@ -295,6 +295,16 @@ class TestZero:
             "elser stays stopped: it was idle, and was stopped "
         )
 
+    def test_a_lost_stop_that_takes_effect_after_another_writers_change_is_not_forgotten(self):
+        stage = Stage(STOP_WHEN_IDLE)
+        while not isinstance(stage.poll(kind=OutcomeKind.UNKNOWN).change, Stop):
+            pass
+        stage.allocations += 1
+        stage.poll()
+        stage.runs = False
+        stage.poll()
+        assert "elser" in stage.state.stopped
+
     def test_a_single_request_restarts_the_idle_time(self):
         stage = Stage(STOP_WHEN_IDLE)
         stage.for_seconds(HALF_AN_HOUR_S - 60.0)

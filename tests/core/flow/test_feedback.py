@@ -12,7 +12,8 @@ from autoscaler.core.flow.planning import plan
 from autoscaler.core.state import ClusterCapacity, State
 from autoscaler.core.values import Cluster, NodeCapacity, Reason
 from tests.core.flow.test_planning import Watch
-from tests.observations import observation, outcome, rule
+from tests.observations import deployment, node, observation, outcome, policy, rule
+from tests.options import FixedPolicy
 
 
 def pressed(recommended=10, allocations=2, **given):
@@ -77,6 +78,28 @@ def test_fewer_allocations_elsewhere_end_the_memory_of_a_refusal():
     assert after.exceeds(before)
     assert not before.exceeds(after)
     assert not before.exceeds(before)
+
+
+@pytest.mark.parametrize("shown", [None, {"allocations": None}], ids=["left out", "unreadable"])
+def test_a_deployment_that_a_response_does_not_show_is_no_capacity(shown):
+    def seen(at, *others):
+        growing = deployment(node(completed=round(10.0 * at)), deployment_id="a", allocations=1)
+        return observation(at, growing, *others)
+
+    other = deployment(node(), deployment_id="b", allocations=4)
+    changed = () if shown is None else (replace(other, **shown),)
+    recommending = FixedPolicy()
+    recommending.allocations = 4
+    governed = policy(rule(policy=recommending, deployments=("a",)), rule())
+    state = State()
+    for at in (0.0, 10.0):
+        planned, state = plan(state, seen(at, other), governed)
+    state = apply_outcomes(state, [outcome(planned.decisions[0], OutcomeKind.NO_CAPACITY, at=at)])
+    refusal = state.deployments["a"].infeasible
+    _, state = plan(state, seen(20.0, *changed), governed)
+    assert state.deployments["a"].infeasible == refusal
+    _, state = plan(state, seen(90.0), governed)
+    assert state.deployments["a"].infeasible.early == 1, "it has gone"
 
 
 def test_a_refusal_is_tried_again_in_the_end_and_less_often_each_time():

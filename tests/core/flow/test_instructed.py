@@ -148,6 +148,11 @@ class TestOverrides:
         assert decision.change == SetAllocations(9)
         assert "overridden to 9 by alice" in explain(decision)
 
+    def test_a_number_that_is_recommended_anyway_exceeds_the_burst_ceiling_at_once_as_well(self):
+        watch = Watch(allocations=2, burst_max_allocations=3)
+        instruct(watch, override(4))
+        assert watch.decide(4).change == SetAllocations(4)
+
     def test_it_keeps_the_number_whatever_the_policy_recommends(self):
         watch = Watch(allocations=4)
         instruct(watch, override(4))

@@ -3,7 +3,15 @@
 import pytest
 from msgspec.structs import replace
 
-from autoscaler.core.decision import Mode, OutcomeKind, SetAllocations, SetBounds, Setting
+from autoscaler.core.decision import (
+    Mode,
+    ObserveOnly,
+    ObserveOnlyCause,
+    OutcomeKind,
+    SetAllocations,
+    SetBounds,
+    Setting,
+)
 from autoscaler.core.flow.cycle import begin_cycle, end_cycle
 from autoscaler.core.gradual_rollout import continued, restarted, waiting
 from autoscaler.core.instructions import Instructions, Override
@@ -11,7 +19,7 @@ from autoscaler.core.rollout_hours import RolloutHours, block_at, is_active
 from autoscaler.core.rollout_status import RolloutEventKind, RolloutVerdict
 from autoscaler.core.slo.policy import SloPolicy
 from autoscaler.core.state import State
-from autoscaler.core.values import AdaptiveAllocations, Reason
+from autoscaler.core.values import AdaptiveAllocations, Reason, Schedule
 from tests.observations import deployment, node, observation, outcome, policy, rule
 
 HOUR = 3600.0
@@ -32,6 +40,7 @@ class Simulated:
         self.completed = 0
         self.changes, self.events, self.decision = [], [], None
         self.missing = False
+        self.open_schedules = set()
 
     @property
     def rollout(self):
@@ -61,7 +70,10 @@ class Simulated:
             running_allocations=self.allocations,
             adaptive=self.adaptive,
         )
-        cycle = begin_cycle(self.state, observation(self.at, stats), policy(self.rule))
+        seen = observation(self.at, stats)
+        cycle = begin_cycle(
+            self.state, seen, policy(self.rule), lambda _at, _schedules: self.open_schedules
+        )
         (self.decision,) = cycle.plan.decisions
         self.events += cycle.plan.rollout_events
         sent = {}
@@ -227,6 +239,20 @@ def test_without_a_saved_state_it_waits_for_an_operator_and_changes_nothing():
     simulated.until(active=True)
 
 
+def test_while_it_waits_no_schedule_changes_what_ran_before():
+    night = Schedule(
+        name="night", cron="0 1 * * *", timezone="UTC", length_s=60.0, min_allocations=7
+    )
+    simulated = Simulated(allocations=3, state=State(cold_start_s=0.0), schedules=(night,))
+    simulated.open_schedules = {night}
+    simulated.run(HOUR)
+    assert (simulated.changes, simulated.allocations) == ([], 3)
+    resumed = restarted(simulated.rollout, simulated.at)
+    simulated.state = replace(simulated.state, rollouts={"elser": resumed})
+    simulated.run(60)
+    assert (simulated.rollout.before, simulated.allocations) == (Setting(3), 7)
+
+
 def test_what_another_writer_sets_in_a_returned_hour_is_what_returns_from_then_on():
     simulated = Simulated(allocations=9)
     simulated.until(active=True)
@@ -346,3 +372,31 @@ def test_a_good_rule_is_not_reverted(seed_at):
     simulated = Simulated(allocations=9, per_s=30.0 + seed_at)
     simulated.run(8 * HOUR)
     assert simulated.rollout.verdict is RolloutVerdict.RUNNING
+
+
+EXPIRED = ObserveOnly(cause=ObserveOnlyCause.LICENCE, sentence="the licence has expired")
+
+
+def test_what_the_rule_has_set_does_not_become_what_ran_before_while_nothing_can_be_sent():
+    simulated = Simulated(allocations=9)
+    simulated.until(active=True)
+    simulated.run(600)
+    raised, live = simulated.allocations, simulated.rule
+    assert raised != 9
+    simulated.rule = replace(live, observe_only=EXPIRED)
+    simulated.run(60)
+    assert simulated.rollout.before == Setting(9)
+    simulated.rule = live
+    simulated.until(active=False)
+    simulated.run(60)
+    assert simulated.allocations == 9
+
+
+def test_what_another_writer_sets_while_nothing_can_be_sent_is_what_ran_before():
+    simulated = Simulated(allocations=9)
+    simulated.until(active=True)
+    simulated.rule = replace(simulated.rule, observe_only=EXPIRED)
+    simulated.run(60)
+    simulated.allocations = 7
+    simulated.run(60)
+    assert simulated.rollout.before == Setting(7)
