@@ -112,6 +112,8 @@ def change_allocations(laboratory: "Laboratory", rng: random.Random) -> None:
 
 
 def switch_adaptive(laboratory: "Laboratory", rng: random.Random) -> None:
+    if not laboratory.cluster.behaviour.adaptive_allocations:
+        return
     if (name := _deployment(laboratory, rng)) is not None:
         adaptive = laboratory.cluster.deployments[name].adaptive
         enabled = not (adaptive is not None and adaptive.enabled)
@@ -207,6 +209,12 @@ def override(laboratory: "Laboratory", rng: random.Random) -> None:
         laboratory.override(name, rng.randrange(0, 12), rng.choice((60.0, 300.0)))
 
 
+def resume_rollouts(laboratory: "Laboratory", rng: random.Random) -> None:
+    """An operator resumes each gradual rollout that waits or has been reverted."""
+    for name in sorted(laboratory.cluster.deployments):
+        laboratory.resume_rollout(name)
+
+
 def fill_disk(laboratory: "Laboratory", rng: random.Random) -> None:
     laboratory.fill_disk(rng.choice((20.0, 200.0)))
 
@@ -244,6 +252,7 @@ HAPPENINGS: Mapping[str, Happening] = {
         pause,
         unpause,
         override,
+        resume_rollouts,
         fill_disk,
     )
 }

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from contextvars import Context
 from pathlib import Path
@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from autoscaler.config import Config, ConfigError
 from autoscaler.errors import UserError
-from autoscaler.ports import Clock
+from autoscaler.ports import Clock, OperatorRequests, RequestRefused
 from autoscaler.simulation.emulator.application import build_application
 from autoscaler.wire.lease import decode_lease
 from tests.chaos.group_invariants import (
@@ -22,6 +22,7 @@ from tests.chaos.group_invariants import (
     CYCLE_INVARIANTS,
     MOMENT_INVARIANTS,
     SENT_INVARIANTS,
+    acts_with_state,
 )
 from tests.chaos.group_schedule import (
     GroupSettings,
@@ -47,6 +48,7 @@ from tests.chaos.members import (
 )
 from tests.chaos.network import Server, SimulatedTransport, without_authorities
 from tests.chaos.processes import Host, Process, run_processes
+from tests.chaos.rollouts import short_hours
 from tests.chaos.schedule import Disturbance, Scheduled
 from tests.chaos.settings import KEYS, config_from
 from tests.chaos.trace import Request
@@ -190,6 +192,8 @@ class Group(Laboratory):
         self._see_nodes()
         cycle = self.trace.ended(daemon, member.controller._loop.state, **found)
         self._check(CYCLE_INVARIANTS, self, member, cycle)
+        if acts_with_state(self, member, cycle):
+            self._check(self.rollouts.invariants, self.trace, cycle)
 
     def _begin(self, scheduled: Scheduled) -> None:
         assert isinstance(scheduled, ScheduledForSome)
@@ -326,6 +330,7 @@ class Group(Laboratory):
 
     def fail_power(self, place: Place, rng: random.Random) -> None:
         """The host of a process fails, and with it all processes on it."""
+        self.rollouts.unsaved()
         on_host = [each for each in self.places if each.host is place.host]
         down_s = rng.choice((5.0, 60.0))
         for each in on_host:
@@ -371,6 +376,15 @@ class Group(Laboratory):
                 with suppress(Exception):
                     member.controller.resume(name)
 
+    def _ask(self, ask: Callable[[OperatorRequests], Coroutine[Any, Any, None]]) -> None:
+        for member in self.leaders:
+
+            async def asked(requests: OperatorRequests = member.controller.operators) -> None:
+                with suppress(RequestRefused):
+                    await ask(requests)
+
+            member.process.spawn(asked())
+
     def _use_key(self) -> None:
         (self._directory / "api_key").write_text(KEYS[self._key])
         self.trace.interrupted_at = self.now
@@ -386,6 +400,7 @@ class Group(Laboratory):
         beginning of it."""
         self._changed_rules = not self._changed_rules
         self._bounds_changed_at = self.now
+        self.rollouts.rule_changed()
         for place in self.places:
             after_s, takes_s = rng.uniform(0.0, 40.0), rng.uniform(0.05, 0.6)
             self._bounds_changed_at = max(self._bounds_changed_at, self.now + after_s)
@@ -475,7 +490,7 @@ def run_group(
             await group.run(duration_s)
             return group
 
-        with without_authorities():
+        with without_authorities(), short_hours():
             trace = run_processes(main()).trace
     return Result(
         seed=seed,

@@ -43,15 +43,21 @@ def satisfied_or_reported(group: "Group", member: Member, cycle: Cycle) -> str:
     return invariants.satisfied_or_reported(group.trace, cycle)
 
 
-def stopped_remembered(group: "Group", member: Member, cycle: Cycle) -> str:
-    """A leader with the state knows each deployment that one of the group has stopped."""
+def acts_with_state(group: "Group", member: Member, cycle: Cycle) -> bool:
+    """Whether it is the cycle of a leader with the state that all processes share."""
     observation, controller = cycle.observation, member.controller
     if not group.group_settings.shares_state or observation is None:
-        return ""
+        return False
     if controller._loop.why_not_leading(observation.requested_at or observation.at):
-        return ""
+        return False
     # Without the state it acts from what it has observed, and says so.
-    if controller._store is None or not controller._store.is_open or controller._state._found:
+    store = controller._store
+    return store is not None and store.is_open and not controller._state._found
+
+
+def stopped_remembered(group: "Group", member: Member, cycle: Cycle) -> str:
+    """A leader with the state knows each deployment that one of the group has stopped."""
+    if not acts_with_state(group, member, cycle):
         return ""
     return invariants.stopped_remembered(group.trace, cycle)
 
@@ -135,6 +141,7 @@ CYCLE_INVARIANTS = (
             invariants.no_defect,
             invariants.consistent,
             invariants.bounds,
+            invariants.dry_run,
             invariants.room,
             invariants.no_blind_decrease,
             invariants.back_off,

@@ -13,8 +13,9 @@ from tests.chaos.schedule import (
     Scheduled,
     Traffic,
     disturbance_of,
+    resumptions_of,
 )
-from tests.chaos.settings import MAX_ALLOCATIONS, Settings, config_text, settings_of
+from tests.chaos.settings import Settings, config_text, settings_of
 
 INDEX_PRIVILEGES = (
     *(f"autoscaler-leases:{each}" for each in ("read", "index", "auto_configure")),
@@ -72,8 +73,9 @@ def group_settings_of(seed: int) -> GroupSettings:
     on_exit = rng.choice(("keep", "keep", "floor", "adaptive"))
     if on_exit == "adaptive" and (base.mode == "direct" or base.stops):
         on_exit = "keep"  # it would be rejected
+    general = base.general.replace('state = "none"', "")  # all of them have one
     return GroupSettings(
-        base=replace(base, scenario=scenario),
+        base=replace(base, scenario=scenario, general=general),
         count=count,
         lease=lease,
         one_host=one_host,
@@ -155,8 +157,9 @@ def group_schedule_of(
         found.append(
             ScheduledForSome(at=at, lasts_s=lasts_s, fault=fault, processes=tuple(processes))
         )
+    # Whichever process leads then does it.
+    resumptions = resumptions_of(seed, settings.base, count, end)
+    found += [
+        ScheduledForSome(at=each.at, fault=each.fault, processes=(0,)) for each in resumptions
+    ]
     return sorted(found, key=lambda scheduled: scheduled.at)
-
-
-HIGHEST = {False: MAX_ALLOCATIONS, True: MAX_ALLOCATIONS - 2}
-"""Highest bound of the rules, before and after the edit."""

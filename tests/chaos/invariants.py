@@ -3,6 +3,7 @@ returns what is wrong, or an empty text."""
 
 from collections.abc import Callable, Iterable
 from itertools import pairwise
+from math import inf
 
 from autoscaler.core.decision import Decision, OutcomeKind, SetAllocations, SetBounds, Start, Stop
 from autoscaler.core.values import Observation, Reason
@@ -44,14 +45,25 @@ varies."""
 EFFECT_S = 150.0
 """Seconds within which an accepted update is visible, or its absence reported."""
 
+PATIENCE_S = 40.0
+"""Seconds after which an observation shows an accepted update, or its absence is reported."""
+
 Invariant = Callable[[Trace, Cycle], str]
 
 
 def bounds(trace: Trace, cycle: Cycle) -> str:
     """No update is outside the bounds of the rules."""
+    decisions = _decisions(cycle)
     for change in cycle.changes:
         assert change.then is not None
         lowest, highest = change.then.bounds
+        decision = decisions.get(change.deployment_id)
+        if decision is None or _returns(decision):
+            # What ran before a gradual rollout may be outside of them.
+            for other in change.then.others:
+                minimum = other.minimum if other.allocations is None else other.allocations
+                lowest = min(lowest, minimum)
+                highest = max(highest, minimum, other.maximum)
         settings = change.body.get("service_settings", change.body)
         adaptive = settings.get("adaptive_allocations") or {}
         if adaptive.get("enabled") is False:
@@ -63,6 +75,19 @@ def bounds(trace: Trace, cycle: Cycle) -> str:
         } - {None}
         if any(not lowest <= number <= highest for number in asked if number is not None):
             return f"{_text(change)}, outside {lowest} to {highest}"
+    return ""
+
+
+def _returns(decision: Decision) -> bool:
+    """Whether the rule of a gradual rollout does not act, so that what ran before returns."""
+    return decision.rollout is not None and not decision.rollout.active
+
+
+def dry_run(trace: Trace, cycle: Cycle) -> str:
+    """A dry run changes nothing."""
+    for change, decision in _decided(cycle):
+        if decision.dry_run:
+            return f"{_text(change)} in a dry run"
     return ""
 
 
@@ -120,10 +145,12 @@ def no_blind_decrease(trace: Trace, cycle: Cycle) -> str:
             return f"{_text(change)} from damaged statistics"
         assert change.then is not None
         load = change.then.load
-        # What an operator has set may be less than the load needs.
+        # What an operator has set, or had before, may be less than the load needs.
         underestimated = load is not None and wanted < UNDERESTIMATED * load
-        allowed = decision.override is not None or (
-            _is_for_lack_of_capacity(decision) and wanted >= present
+        allowed = (
+            decision.override is not None
+            or _returns(decision)
+            or (_is_for_lack_of_capacity(decision) and wanted >= present)
         )
         if underestimated and not allowed:
             return f"{_text(change)}, down from {present}, at a steady load of {load:.2f}"
@@ -153,17 +180,28 @@ def back_off(trace: Trace, cycle: Cycle) -> str:
     """Refused calls are repeated less and less often."""
     for change in cycle.changes:
         # An attempt may have several calls: for the endpoint and for the deployment, and one for
-        # each host that does not respond. All are of one cycle.
+        # each host that does not respond. All are of one cycle. Where the processors of nodes are
+        # not reported, what fits is searched for by attempts: one that succeeds ends a search.
+        since = max(change.at - REFUSED_WITHIN_S, _increased_at(trace, change))
         refused = [
             calls
             for each in trace.of(change.daemon)
-            if each.at > change.at - REFUSED_WITHIN_S
-            and (calls := _refused_calls(each, change.deployment_id))
+            if each.at > since and (calls := _refused_calls(each, change.deployment_id))
         ]
         if len(refused) > MAX_REFUSED:
             texts = _texts([calls[-1] for calls in refused])
             return f"{len(refused)} attempts refused within {REFUSED_WITHIN_S:g} s: {texts}"
     return _statistics_back_off(trace, cycle)
+
+
+def _increased_at(trace: Trace, change: Request) -> float:
+    """When the deployment was last increased; before everything, if it has not been lately."""
+    increased = [
+        each.at
+        for each in trace.changes_of(change.daemon, change.deployment_id)
+        if each.executed_with == 200 and (each.allocations or 0) > (each.requested_before or 0)
+    ]
+    return increased[-1] if increased else -inf
 
 
 def _refused_calls(cycle: Cycle, deployment_id: str) -> list[Request]:
@@ -248,7 +286,8 @@ def _without_effect(trace: Trace, cycle: Cycle) -> str:
     if not earlier:
         return ""
     then, later = earlier[-1], seen[len(earlier) :]
-    if not later:  # nothing has been observed since
+    # Too little has been observed since: it is waited for.
+    if not later or later[-1].started_at < then.at + PATIENCE_S:
         return ""
     for outcome in then.outcomes:
         name, change = outcome.decision.deployment_id, outcome.decision.change
@@ -277,7 +316,14 @@ def _without_effect(trace: Trace, cycle: Cycle) -> str:
 
 def stopped_remembered(trace: Trace, cycle: Cycle) -> str:
     """No deployment that the daemon has stopped is forgotten."""
-    forgotten = trace.truth.stopped() - cycle.state.stopped.keys()
+    statistics = cycle.statistics
+    forgotten = {
+        name
+        for name, stop in trace.truth.stopped().items()
+        # A stop without a response, executed late, is found out by the next poll.
+        if stop.status is not None
+        or (statistics is not None and (stop.executed_at or 0.0) < (statistics.executed_at or 0.0))
+    } - cycle.state.stopped.keys()
     return f"stopped and forgotten: {', '.join(sorted(forgotten))}" if forgotten else ""
 
 
@@ -314,6 +360,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     no_defect,
     consistent,
     bounds,
+    dry_run,
     paused,
     room,
     no_blind_decrease,
@@ -340,6 +387,22 @@ _REPORTED = frozenset(
 )
 
 
+_HOLDS = frozenset(
+    {
+        Reason.FIT,
+        Reason.CAPACITY,
+        Reason.BACK_OFF,
+        Reason.DATA_QUALITY,
+        Reason.EXTERNAL_CHANGE,
+        Reason.OVERLOAD,
+        Reason.OVERRIDE,
+        Reason.SCHEDULE,
+        Reason.SETTLING,
+    }
+)
+"""Reasons for which what ran before a gradual rollout does not return yet."""
+
+
 def recovered(trace: Trace, last: Cycle) -> str:
     """Some time after the last fault, each deployment has what its load needs, or the reason why
     not is reported."""
@@ -355,6 +418,10 @@ def recovered(trace: Trace, last: Cycle) -> str:
             continue
         if decision.observe_only is not None or decision.rule == "":
             continue
+        if _returns(decision):
+            if wrong := _not_returned(decision, last, requested):
+                return wrong
+            continue
         if requested is None:
             return f"{decision.deployment_id} does not run, at a load of {load:.2f}"
         if requested < min(highest, UNDERESTIMATED * load):
@@ -362,8 +429,25 @@ def recovered(trace: Trace, last: Cycle) -> str:
     return ""
 
 
+def _not_returned(decision: Decision, last: Cycle, requested: int | None) -> str:
+    """That a deployment does not have what ran before its gradual rollout, in an hour in which the
+    rule does not act, and for no reason that is reported."""
+    known = last.state.rollouts.get(decision.deployment_id)
+    before = None if known is None else known.before
+    reasons = {step.reason for step in decision.steps if step.changed}
+    if before is None or before.allocations is None or before.allocations == requested:
+        return ""
+    if decision.externally_controlled or reasons & _HOLDS or decision.pauses:
+        return ""
+    return f"{decision.deployment_id} has {requested} allocations, and had {before} before"
+
+
+def _decisions(cycle: Cycle) -> dict[str, Decision]:
+    return {outcome.decision.deployment_id: outcome.decision for outcome in cycle.outcomes}
+
+
 def _decided(cycle: Cycle) -> Iterable[tuple[Request, Decision]]:
-    decisions = {outcome.decision.deployment_id: outcome.decision for outcome in cycle.outcomes}
+    decisions = _decisions(cycle)
     for change in cycle.changes:
         if (decision := decisions.get(change.deployment_id)) is not None:
             yield change, decision

@@ -40,8 +40,9 @@ from autoscaler.simulation.specs import NodeSpec
 from tests.chaos.events import happen
 from tests.chaos.invariants import INVARIANTS, recovered
 from tests.chaos.network import Network, Server, SimulatedTransport, without_authorities
+from tests.chaos.rollouts import Rollouts, short_hours
 from tests.chaos.schedule import FAULTS_UNTIL, Disturbance, Scheduled, schedule_of
-from tests.chaos.settings import KEYS, MAX_ALLOCATIONS, Settings, config_of, settings_of
+from tests.chaos.settings import KEYS, Settings, config_of, highest_of, settings_of
 from tests.chaos.trace import Request, Trace, Truth
 from tests.virtual_loop import START, LoopClock, VirtualLoop, run_in_virtual_time
 
@@ -105,9 +106,14 @@ class Laboratory:
         self._loads = dict(self.emulation.loads)
         self._steady_since = dict.fromkeys(self.cluster.deployments, 0.0)
         self._nodes_seen: dict[str, tuple[float, int]] = {}  # when last, and processors
-        self._stopped_by_daemon: set[str] = set()
+        self._stopped_by_daemon: dict[str, Request] = {}
         self._key = 0
         (directory / "api_key").write_text(KEYS[0])
+        self.rollouts = Rollouts(
+            self.cluster,
+            is_gradual=settings.gradual,
+            has_schedule="schedules" in settings.further,
+        )
         self.trace = Trace(
             lambda: self.now,
             Truth(
@@ -115,9 +121,11 @@ class Laboratory:
                 load=self._steady_load,
                 processors=self._processors,
                 bounds=self._bounds,
-                stopped=lambda: frozenset(self._stopped_by_daemon),
+                stopped=lambda: self._stopped_by_daemon,
                 paused=self._is_paused,
                 incomplete=self._incomplete,
+                others=self.rollouts.others,
+                may_act=self.rollouts.may_act,
             ),
         )
         self.trace.executed = self._executed
@@ -168,7 +176,8 @@ class Laboratory:
             self._begin(scheduled)
         await self.clock.sleep(duration_s * FAULTS_UNTIL - self.now)
         await self._catch_up()
-        self._heal()
+        with self.rollouts.others_change():
+            self._heal()
         await self.clock.sleep(duration_s * (1.0 - FAULTS_UNTIL))
         self._check_recovery()
 
@@ -179,7 +188,8 @@ class Laboratory:
             self._active[fault] = rng
             self._later(scheduled.lasts_s, lambda: self._active.pop(fault, None))
         else:
-            happen(fault.kind, self, rng)
+            with self.rollouts.others_change():
+                happen(fault.kind, self, rng)
 
     def _check_recovery(self) -> None:
         cycles = [cycle for cycle in self.trace.cycles if cycle.plan is not None]
@@ -193,7 +203,7 @@ class Laboratory:
         with self.trace.elsewhere():
             self._see_nodes()
             cycle = self.trace.ended(daemon, self.controller._loop.state, **found)
-            for invariant in INVARIANTS:
+            for invariant in (*INVARIANTS, *self.rollouts.invariants):
                 if wrong := invariant(self.trace, cycle):
                     text = f"{invariant.__name__}: {wrong} (cycle ended at {cycle.at:.1f} s)"
                     self.trace.violations.append(text)
@@ -343,6 +353,13 @@ class Laboratory:
 
         self._ask(ask)
 
+    def resume_rollout(self, name: str) -> None:
+        async def ask(requests: OperatorRequests) -> None:
+            self.rollouts.resumed(name)
+            await requests.resume_rollout(name, "operator", "chaos")
+
+        self._ask(ask)
+
     def _ask(self, ask: "Callable[[OperatorRequests], Coroutine[Any, Any, None]]") -> None:
         """What an operator does. An instruction that is refused changes nothing."""
         if self.controller is None or self._daemon is None:
@@ -362,6 +379,7 @@ class Laboratory:
     def change_rules(self) -> None:
         self._changed_rules = not self._changed_rules
         self._bounds_changed_at = self.now
+        self.rollouts.rule_changed()
         if self.controller is not None:
             self.controller.apply(
                 config_of(self.settings, self._directory, changed=self._changed_rules)
@@ -389,6 +407,7 @@ class Laboratory:
 
     def fill_disk(self, seconds: float) -> None:
         set_disk_full(full=True)
+        self.rollouts.unsaved()
         self._later(seconds, lambda: set_disk_full(full=False))
 
     # Other clients
@@ -400,7 +419,7 @@ class Laboratory:
         self.cluster.start_deployment(
             name, number_of_allocations=allocations, threads_per_allocation=threads
         )
-        self._stopped_by_daemon.discard(name)
+        self._stopped_by_daemon.pop(name, None)
         self._steady_since[name] = self.now
 
     def set_load(self, name: str, load: Any) -> None:
@@ -469,20 +488,21 @@ class Laboratory:
 
     def _bounds(self) -> tuple[int, int]:
         lately = self.now - self._bounds_changed_at < 3.0 * POLL_S
-        highest = MAX_ALLOCATIONS - (2 if self._changed_rules and not lately else 0)
+        highest = highest_of(self.settings, changed=self._changed_rules and not lately)
         return (0 if self.settings.to_zero else 1), highest
 
     def _executed(self, request: Request) -> None:
         name = request.deployment_id
-        if request.action == "_stop" and name not in self.cluster.deployments:
-            self._stopped_by_daemon.add(name)
+        stopped = request.executed_with == 200 and name not in self.cluster.deployments
+        if request.action == "_stop" and stopped:
+            self._stopped_by_daemon[name] = request
         if request.action == "_start" and name in self.cluster.deployments:
-            self._stopped_by_daemon.discard(name)
+            self._stopped_by_daemon.pop(name, None)
             self._steady_since[name] = self.now
         undone = request.action == "_update" and self.undone_updates > 0
         if undone and request.requested_before and name in self.cluster.deployments:
             self.undone_updates -= 1
-            with suppress(SimulatedApiError):
+            with suppress(SimulatedApiError), self.rollouts.others_change():
                 self.cluster.update_deployment(
                     name, number_of_allocations=request.requested_before, internal=True
                 )
@@ -527,7 +547,7 @@ def run(seed: int, *, cycles: int = 500, schedule: Sequence[Scheduled] | None = 
     """Run a seed, with its own schedule of faults or another."""
     settings = settings_of(seed)
     duration_s = cycles * POLL_S
-    faults = schedule_of(seed, duration_s, settings.hosts) if schedule is None else schedule
+    faults = schedule_of(seed, duration_s, settings) if schedule is None else schedule
     memory = Path("/dev/shm")
     with TemporaryDirectory(dir=memory if memory.is_dir() else None) as directory:
 
@@ -536,7 +556,7 @@ def run(seed: int, *, cycles: int = 500, schedule: Sequence[Scheduled] | None = 
             await laboratory.run(duration_s)
             return laboratory.trace
 
-        with without_authorities():
+        with without_authorities(), short_hours():
             trace = run_in_virtual_time(main(), sockets=False)
     return Result(
         seed=seed,

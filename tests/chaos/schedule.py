@@ -5,6 +5,8 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from tests.chaos.settings import Settings
+
 FAULTS_UNTIL = 0.7
 """Fraction of a run after which no fault begins or lasts, so that it shows the recovery."""
 
@@ -117,6 +119,8 @@ EVENTS = (
 INSTRUCTIONS = ("pause", "pause", "unpause", "override")
 """What operators ask of the daemon."""
 
+RESUMPTION = "resume_rollouts"
+
 _STATUSES = (
     (400, "illegal_argument_exception"),
     (401, "security_exception"),
@@ -141,8 +145,9 @@ _STATUSES = (
 )
 
 
-def schedule_of(seed: int, duration_s: float, hosts: tuple[str, ...]) -> list[Scheduled]:
+def schedule_of(seed: int, duration_s: float, settings: Settings) -> list[Scheduled]:
     """The faults of a seed, in the order of their beginnings."""
+    hosts = settings.hosts
     rng = random.Random(f"{seed} schedule")
     end = duration_s * FAULTS_UNTIL
     # Some runs have few faults that last, others many.
@@ -161,7 +166,26 @@ def schedule_of(seed: int, duration_s: float, hosts: tuple[str, ...]) -> list[Sc
     for number in range(count, count + rng.choice((0, 0, 1, 3, 6))):
         fault = Event(number=number, kind=rng.choice(INSTRUCTIONS))
         found.append(Scheduled(at=rng.uniform(0.0, end), lasts_s=0.0, fault=fault))
+    found += resumptions_of(seed, settings, count + len(found), end)
     return sorted(found, key=lambda scheduled: scheduled.at)
+
+
+def resumptions_of(seed: int, settings: Settings, number: int, end: float) -> list[Scheduled]:
+    """When an operator resumes the gradual rollouts that wait or have been reverted: mostly soon
+    after the first start, since they wait until then.
+
+    Args:
+        number: of the first.
+    """
+    if not settings.gradual:
+        return []
+    rng = random.Random(f"{seed} resumptions")
+    instants = [rng.uniform(0.0, 300.0)] if rng.random() < 0.9 else []
+    instants += [rng.uniform(0.0, end) for _ in range(rng.choice((0, 0, 1, 2, 4)))]
+    return [
+        Scheduled(at=at, fault=Event(number=number + index, kind=RESUMPTION))
+        for index, at in enumerate(instants)
+    ]
 
 
 def disturbance_of(number: int, rng: random.Random, hosts: tuple[str, ...]) -> Disturbance:

@@ -46,7 +46,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     hosts: tuple[str, ...]
     min_allocations: int
     stabilisation: str
+    max_allocations: int
     further: str  # lines of the rule
+    general: str  # lines before the first table
+    gradual: bool  # whether the rule has a gradual rollout
     scenario: ClusterScenario
 
     @property
@@ -116,27 +119,61 @@ def settings_of(seed: int) -> Settings:
             roles={"autoscaler": list(_privileges(rng))},
         ),
     )
-    return Settings(
+    policy = rng.choice(("slo", "slo", "utilisation"))
+    settings = Settings(
         mode=mode,
-        policy=rng.choice(("slo", "slo", "utilisation")),
+        policy=policy,
         hosts=HOSTS[: rng.randint(1, 3)],
         min_allocations=rng.choice((1, 1, 2)),
+        max_allocations=MAX_ALLOCATIONS,
         stabilisation=rng.choice(("0s", "30s", "2m")),
-        further=_further_of(random.Random(f"{seed} rule")),
+        further=_further_of(random.Random(f"{seed} rule"), policy),
+        general=_general_of(random.Random(f"{seed} general"), stops="stop" in mode),
+        gradual=False,
         scenario=scenario,
     )
+    # Drawn apart, so that the other seeds do not depend on it.
+    rng = random.Random(f"{seed} rollout")
+    is_possible = policy == "slo" and "stop" not in mode
+    return _gradual(settings, rng) if is_possible and rng.random() < 0.4 else settings
 
 
-def _further_of(rng: random.Random) -> str:
+def _further_of(rng: random.Random, policy: str) -> str:
     """What most rules do not have."""
-    found = []
-    if rng.random() < 0.2:
-        found.append('blind_allocations = 3\nblind_after = "1m"')
-    if rng.random() < 0.2:
-        found.append("burst_max_allocations = 3")
-    if rng.random() < 0.2:
-        found.append(_SCHEDULE)
+    found = [line for line in _FURTHER if rng.random() < 0.2]
+    found += [rng.choice(lines) for lines in _SELDOM if rng.random() < 0.1]
+    found += [rng.choice(lines) for lines in _OF_POLICY[policy] if rng.random() < 0.15]
     return "\n".join(found)
+
+
+def _general_of(rng: random.Random, *, stops: bool) -> str:
+    """The same of the keys for all rules."""
+    found = [rng.choice(lines) for lines in _GENERAL if rng.random() < 0.1]
+    if not stops and rng.random() < 0.05:
+        found.append('state = "none"')
+    return "\n".join(found)
+
+
+def _gradual(settings: Settings, rng: random.Random) -> Settings:
+    """The settings with a rule that acts in some hours only."""
+    hours = rng.choice(('"00:00-24:00"', '"00:00-24:00"', '"06:00-18:00"', '"22:00-05:00"'))
+    zone, share = rng.choice(("UTC", "Asia/Kolkata")), rng.choice((0.5, 0.75, 0.9))
+    rollout = f'rollout = {{ hours = [{hours}], timezone = "{zone}", share = {share} }}'
+    scenario = settings.scenario
+    *others, last = scenario.deployments
+    free = scenario.nodes[0].processors - sum(d.threads_per_allocation for d in others)
+    if last.number_of_allocations is not None:
+        most = free // last.threads_per_allocation
+        last = replace(last, number_of_allocations=min(most, rng.choice((1, 2, 4))))
+    return replace(
+        settings,
+        # With a low maximum, more requests are late than before, so that the rule is reverted.
+        max_allocations=rng.choice((3, 4, MAX_ALLOCATIONS)),
+        further=f"{settings.further}\n{rollout}",
+        general=settings.general.replace('state = "none"', ""),
+        gradual=True,
+        scenario=replace(scenario, deployments=[*others, last]),
+    )
 
 
 def load_of(service_time_s: float, rng: random.Random) -> Steady:
@@ -181,14 +218,21 @@ def config_text(settings: Settings, *, changed: bool = False) -> str:
         hosts=", ".join(f'"http://{host}:9200"' for host in settings.hosts),
         policy=settings.policy,
         minimum=settings.min_allocations,
-        maximum=MAX_ALLOCATIONS - 2 if changed else MAX_ALLOCATIONS,
+        maximum=highest_of(settings, changed=changed),
+        general=settings.general,
         stabilisation=settings.stabilisation,
         mode=_MODES[settings.mode],
         further=settings.further,
     )
 
 
+def highest_of(settings: Settings, *, changed: bool) -> int:
+    """The maximum of the rule, before or after an operator has edited it."""
+    return max(3, settings.max_allocations - 2) if changed else settings.max_allocations
+
+
 _CONFIG = """
+{general}
 [elasticsearch]
 hosts = [{hosts}]
 [[rules]]
@@ -208,6 +252,35 @@ stabilisation_window = "{stabilisation}"
 _SCHEDULE = (
     'schedules = [{ name = "every ten minutes", cron = "*/10 * * * *", timezone = "UTC", '
     'length = "3m", min_allocations = 3 }]'
+)
+
+
+_FURTHER = (
+    'blind_allocations = 3\nblind_after = "1m"',
+    "burst_max_allocations = 3",
+    _SCHEDULE,
+)
+
+_SELDOM = (
+    ('external_change_hold = "0s"', 'external_change_hold = "1m"', 'external_change_hold = "1h"'),
+    ("growth_factor = 1.5", "growth_factor = 3.0"),
+    ("shrink_factor = 1.2", "shrink_factor = 5.0"),
+    ('load_window = "20s"', 'load_window = "2m"'),
+    ("dry_run = true",),
+)
+
+_OF_POLICY = {
+    "slo": (
+        ('slo = { wait = "200ms" }', 'slo = { latency = "3s", target = 0.9 }'),
+        ('drain = "10s"', 'drain = "2m"'),
+        ('caller_timeout = "5s"', 'caller_timeout = "2m"'),
+    ),
+    "utilisation": (("target_utilisation = 0.5", "target_utilisation = 0.9"),),
+}
+
+_GENERAL = (
+    ('min_poll_interval = "5s"', 'min_poll_interval = "10s"'),
+    ('history_max_age = "1h"',),
 )
 
 

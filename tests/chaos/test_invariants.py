@@ -36,7 +36,7 @@ def trace_of(
         load=lambda _name: load,
         processors=lambda: processors,
         bounds=allowed,
-        stopped=frozenset,
+        stopped=dict,
         incomplete=incomplete,
     )
     return Trace(now, truth)

@@ -4,6 +4,7 @@ import pytest
 
 from tests.chaos import laboratory
 from tests.chaos.schedule import Disturbance, Scheduled, Traffic, schedule_of
+from tests.chaos.settings import settings_of
 from tests.chaos.shrinking import kind_of, shrunk
 
 pytestmark = pytest.mark.untraced
@@ -37,7 +38,7 @@ def test_the_check_of_the_cluster_reads_no_statistics_beside_a_cycle(seed):
 
 
 def test_faults_end_before_the_run_does():
-    for scheduled in schedule_of(5, 1000.0, ("es-1",)):
+    for scheduled in schedule_of(5, 1000.0, settings_of(5)):
         assert scheduled.at + scheduled.lasts_s <= 700.0
 
 

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 from yarl import URL
 
-from autoscaler.core.decision import Outcome, Plan
+from autoscaler.core.decision import Outcome, Plan, Setting
 from autoscaler.core.state import State
 from autoscaler.core.values import Observation
 from autoscaler.ports import ObservationFailed
@@ -41,6 +41,8 @@ class AtSending(Struct, frozen=True):
     processors: int | None
     bounds: tuple[int, int]
     paused: bool  # an operator has paused everything, and it has been confirmed
+    others: frozenset[Setting] = frozenset()  # see `Truth`
+    may_act: bool = True
 
 
 class Request(Struct, eq=False):
@@ -99,9 +101,14 @@ class Truth(Struct, frozen=True):
     load: Callable[[str], float | None]  # steady offered load, in erlangs; None: it is not steady
     processors: Callable[[], int | None]  # of all nodes it may still know; None: any may be added
     bounds: Callable[[], tuple[int, int]]  # of the rules, including those of a moment ago
-    stopped: Callable[[], frozenset[str]]  # by a daemon, and not started since
+    stopped: Callable[[], Mapping[str, Request]]  # by a daemon, and not started since; by which
     paused: Callable[[str], bool] = lambda _name: False  # everything of a deployment
     incomplete: Callable[[], Mapping[str, int]] = dict  # allocations of those that lack some
+    # During a gradual rollout: what a deployment has had from others than a daemon.
+    others: Callable[[str], frozenset[Setting]] = lambda _name: frozenset()
+    # Whether the rule of a gradual rollout may have begun to act: an operator has resumed it, or
+    # changed the rule.
+    may_act: Callable[[str], bool] = lambda _name: True
 
     def at_sending(self, deployment_id: str) -> AtSending:
         """What is so now for a change of this deployment."""
@@ -111,6 +118,8 @@ class Truth(Struct, frozen=True):
             self.processors(),
             self.bounds(),
             self.paused(deployment_id),
+            self.others(deployment_id),
+            self.may_act(deployment_id),
         )
 
 

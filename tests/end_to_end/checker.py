@@ -112,8 +112,14 @@ def _check_allocations(
 
 def _check_bounds(decision: Decision, change: SetBounds, text: str) -> None:
     to_zero = decision.steps[-1].reason is Reason.IDLE and change.minimum == 0
-    assert to_zero or _lowest(decision) <= change.minimum, f"out of bounds: {text}"
-    assert change.minimum <= change.maximum <= decision.max_allocations, f"out of bounds: {text}"
+    # What ran before a gradual rollout returns as it was: from 0 on, or without a maximum.
+    returns = decision.rollout is not None and not decision.rollout.active
+    lowest = 0 if returns and decision.min_allocations == 0 else _lowest(decision)
+    assert to_zero or lowest <= change.minimum, f"out of bounds: {text}"
+    if not (returns and change.maximum == 0):
+        assert change.minimum <= change.maximum <= decision.max_allocations, (
+            f"out of bounds: {text}"
+        )
     assert change.minimum == decision.desired, f"another minimum than decided: {text}"
     assert change.minimum >= decision.current or not decision.sample.issues, (
         f"decreased in spite of data-quality issues: {text}"

@@ -1,0 +1,159 @@
+"""Gradual rollouts in the laboratory: what is so of them, and what must hold."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from unittest.mock import patch
+
+from autoscaler.core.decision import Decision, SetAllocations, SetBounds, Setting
+from autoscaler.core.rollout_status import RolloutVerdict
+from autoscaler.simulation.cluster import SimulatedCluster
+from autoscaler.simulation.deployment import SimulatedDeployment
+from tests.chaos.invariants import Invariant, _decided, _text
+from tests.chaos.trace import Cycle, Trace
+
+HOUR_S = 600.0
+"""Seconds of an hour of a rollout, so that a run has several."""
+
+SCHEDULED = 3
+"""The minimum of the schedule that some rules have."""
+
+
+def short_hours() -> AbstractContextManager[object]:
+    """While the hours of gradual rollouts are short."""
+    return patch("autoscaler.core.rollout_hours.HOUR_S", HOUR_S)
+
+
+class Rollouts:
+    """What others than the daemons have set and said, and what was seen of the rollouts.
+
+    Args:
+        is_gradual: whether the rule has a rollout.
+        has_schedule: whether it has a schedule.
+    """
+
+    def __init__(
+        self, cluster: SimulatedCluster, *, is_gradual: bool, has_schedule: bool = False
+    ) -> None:
+        self._cluster, self._is_gradual = cluster, is_gradual
+        self._has_schedule = has_schedule
+        self._others: dict[str, set[Setting]] = {
+            name: {setting_of(deployment)} for name, deployment in cluster.deployments.items()
+        }
+        self._may_act: set[str] = set()
+        self._rule_has_changed = False
+        self._before: dict[tuple[str, str], Setting | None] = {}
+        self._reverted: dict[str, float] = {}  # when first seen
+
+    # What is so
+
+    def others(self, name: str) -> frozenset[Setting]:
+        """All that others have set for a deployment."""
+        return frozenset(self._others.get(name, ())) if self._is_gradual else frozenset()
+
+    def may_act(self, name: str) -> bool:
+        """Whether its rule may have begun to act."""
+        return not self._is_gradual or self._rule_has_changed or name in self._may_act
+
+    @contextmanager
+    def others_change(self) -> Iterator[None]:
+        """While anyone else than a daemon may change deployments."""
+        before = {name: (each, setting_of(each)) for name, each in self._deployments()}
+        yield
+        for name, deployment in self._deployments():
+            setting = setting_of(deployment)
+            if name not in before:
+                self._may_act.add(name)  # its rollout begins when it is first seen
+            if before.get(name) != (deployment, setting):
+                self._others.setdefault(name, set()).add(setting)
+
+    def _deployments(self) -> list[tuple[str, SimulatedDeployment]]:
+        return list(self._cluster.deployments.items())
+
+    def resumed(self, name: str) -> None:
+        """An operator resumes the rollout."""
+        self._may_act.add(name)
+        self._reverted.pop(name, None)
+
+    def rule_changed(self) -> None:
+        self._rule_has_changed = True
+        self._reverted.clear()
+
+    def unsaved(self) -> None:
+        """Nothing can be saved, so that a restart may forget what has happened last."""
+        self._reverted.clear()
+
+    # What must hold
+
+    @property
+    def invariants(self) -> tuple[Invariant, ...]:
+        if not self._is_gradual:
+            return ()
+        return (self.waits, self.returns, self.before_kept, self.stays_reverted)
+
+    def waits(self, trace: Trace, cycle: Cycle) -> str:
+        """Without a saved state, nothing is sent until an operator has resumed the rollout."""
+        for change, decision in _decided(cycle):
+            assert change.then is not None
+            if not change.then.may_act and decision.override is None:
+                return f"{_text(change)}, although no operator has resumed the rollout"
+        return ""
+
+    def returns(self, trace: Trace, cycle: Cycle) -> str:
+        """While the rule does not act, nothing is sent that does not lead to what ran before."""
+        for change, decision in _decided(cycle):
+            rollout = decision.rollout
+            if rollout is None or rollout.active or decision.override is not None:
+                continue
+            known = cycle.state.rollouts.get(change.deployment_id)
+            before = None if known is None else known.before
+            if before is None or not self._leads_to(before, decision):
+                return f"{_text(change)}, although {before} ran before"
+        return ""
+
+    def _leads_to(self, before: Setting, decision: Decision) -> bool:
+        least = SCHEDULED if self._has_schedule else 0
+        match decision.change:
+            case SetAllocations(allocations=allocations):
+                if before.allocations is None:
+                    return False
+                ends = decision.current, before.allocations, max(before.allocations, least)
+                return min(ends) <= allocations <= max(ends)
+            case SetBounds(minimum=minimum, maximum=maximum):
+                if before.allocations is not None:
+                    return False
+                ends = decision.current, before.minimum, max(before.minimum, least)
+                wide = max(before.maximum, minimum) if before.maximum else 0
+                return min(ends) <= minimum <= max(ends) and maximum == wide
+        return False
+
+    def before_kept(self, trace: Trace, cycle: Cycle) -> str:
+        """What a rollout returns to is what someone else has set, or what ran when it began."""
+        for name, rollout in cycle.state.rollouts.items():
+            key, before = ("", name), rollout.before
+            known = self._before.get(key)
+            if before is not None and before not in self._others.setdefault(name, set()):
+                if known is not None:
+                    return f"{name}: {before} ran before, and was {known}"
+                self._others[name].add(before)
+            self._before[key] = before
+        return ""
+
+    def stays_reverted(self, trace: Trace, cycle: Cycle) -> str:
+        """A reverted rollout stays reverted, whatever process acts."""
+        for name, since in self._reverted.items():
+            rollout = cycle.state.rollouts.get(name)
+            if rollout is None or rollout.verdict is not RolloutVerdict.REVERTED:
+                found = "forgotten" if rollout is None else rollout.verdict
+                return f"{name}: {found}, although reverted at {since:.1f} s"
+        for name, rollout in cycle.state.rollouts.items():
+            if rollout.verdict is RolloutVerdict.REVERTED:
+                self._reverted.setdefault(name, cycle.at)
+        return ""
+
+
+def setting_of(deployment: SimulatedDeployment) -> Setting:
+    adaptive = deployment.adaptive
+    if adaptive is None or not adaptive.enabled:
+        return Setting(deployment.requested)
+    minimum = adaptive.min_number_of_allocations or 0
+    return Setting(None, minimum, adaptive.max_number_of_allocations or 0)
