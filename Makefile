@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := tools/environment.sh "$(PYTHON)" $(VENV) requirements-build.lock
 
-.PHONY: demo test test-deep smoke wheel lint chaos backtest-deps fuzz-configurations fuzz-statistics bench recording load soak mutants executors shadows steady rehearsals frontier sweep ablation tuning modes lock audit types-lock clean
+.PHONY: demo test test-deep smoke wheel lint chaos backtest-deps fuzz-configurations fuzz-statistics bench pages recording load soak mutants executors shadows steady rehearsals frontier sweep ablation tuning modes lock audit types-lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/runtime
@@ -110,6 +110,11 @@ fuzz-statistics: $(VENV)/dev
 
 bench: $(VENV)/dev
 	$(BIN)/python -m benchmarks --document docs/benchmarks.md
+
+# What 50 open pages and scrapes cost the daemon, and its start. Needs a machine with two processors
+# that does nothing else for four minutes.
+pages: $(VENV)/dev
+	$(BIN)/python -m benchmarks.pages --document docs/benchmarks.md
 
 # How large a recording is, what it costs, and what kills leave of it.
 recording: $(VENV)/dev

@@ -16,6 +16,7 @@ OF_SETS = [f"{each}{kind}" for each in SETS for kind in ("", "-sweep", "-ablatio
 SECTIONS = [
     "cycle",
     "memory",
+    "pages",
     "recording",
     "load",
     "soak",
