@@ -1,7 +1,6 @@
 """One cluster: its connection, its control loop, its preflight check, and what records its cycles.
 
-A process that scales several clusters has one controller for each. Two controllers share the clock
-and nothing else.
+A process that scales several clusters has one controller for each; they share only the clock.
 """
 
 import asyncio
@@ -149,6 +148,7 @@ class ClusterController:
             self.health,
             decisions,
             resume=self.resume,
+            resume_text=self.operators.resume_text,
             save_resume_requests=self.save_resume_requests,
             cluster=cluster,
             read_history=self.history.read,
@@ -277,7 +277,7 @@ class ClusterController:
         if not self.resume(deployment_id):
             raise RequestRefused(RefusalKind.NOT_FOUND, f"{deployment_id}: not stopped")
         await self.save_resume_requests()
-        return f"{deployment_id}: will be resumed in the next cycle"
+        return self.operators.resume_text(deployment_id)
 
     def _why_not(self) -> str:
         """Why this instance accepts no request that changes the cluster; empty: it does."""

@@ -20,6 +20,7 @@ from autoscaler.core.instructions import (
     Pause,
     PausedChanges,
     done_text,
+    resume_text,
 )
 from autoscaler.core.rollout_status import RolloutVerdict
 from autoscaler.core.units import duration_text
@@ -75,6 +76,10 @@ class OperatorInstructions:
         """See `OperatorRequests`."""
         now = self._clock.now()
         return [(name, each) for name, each in self._instructions if each.is_in_force(now)]
+
+    def resume_text(self, deployment_id: str) -> str:
+        """What follows from a request to resume a stopped deployment."""
+        return resume_text(deployment_id, self._instructions, self._clock.now())
 
     async def pause(
         self, deployment_id: str | None, changes: PausedChanges, for_s: float, by: str, reason: str

@@ -143,3 +143,20 @@ async def test_the_deployment_of_a_request_cannot_become_all(tmp_path):
                 assert response.status in (400, 404)
         _, listed = await setup.get("/api/v1/instructions")
         assert json.loads(listed)["instructions"] == []
+
+
+async def test_a_key_that_is_given_twice_is_refused_because_one_of_its_values_would_be_lost(
+    tmp_path,
+):
+    body = b'{"deployment": "e5", "for_s": 60, "allocations": 3, "allocations": 30}'
+    async with (
+        running(tmp_path, AUTOSCALER_SERVER__TOKEN=TOKEN) as setup,
+        aiohttp.ClientSession() as session,
+    ):
+        await setup.clock.advance(30.0)
+        url = f"http://127.0.0.1:{setup.daemon.server.port}/api/v1/override"
+        async with session.post(url, data=body, headers=HEADERS) as response:
+            assert response.status == 400
+            assert "the key 'allocations' is given more than once" in await response.text()
+        _, text = await setup.get("/api/v1/instructions")
+        assert json.loads(text)["instructions"] == []

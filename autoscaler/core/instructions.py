@@ -171,3 +171,31 @@ def given_text(instruction: Pause | Override, at: float) -> str:
     wait = duration_text(max(0.0, instruction.until - at))
     reason = f": {instruction.reason}" if instruction.reason else ""
     return f"by {instruction.by} for another {wait}{reason}"
+
+
+def resume_text(deployment_id: str, instructions: Instructions, at: float) -> str:
+    """What follows from a request to resume a stopped deployment: a pause may hold it.
+
+    >>> pause = Pause(changes=PausedChanges.INCREASES, since=0.0, until=3_600.0, by="alice")
+    >>> held, _, remedy = resume_text("e5", Instructions(pauses={"e5": pause}), 0.0).partition("; ")
+    >>> held
+    'e5: stays stopped, because increases are paused by alice for another 60 min'
+    >>> remedy
+    'will be resumed then, or after `autoscaler unpause e5`'
+    >>> resume_text("e5", Instructions(), 0.0)
+    'e5: will be resumed in the next cycle'
+    """
+    holding = [
+        pause
+        for pause in instructions.pauses_of(deployment_id, at)
+        if pause.changes is not PausedChanges.DECREASES
+    ]
+    if not holding:
+        return f"{deployment_id}: will be resumed in the next cycle"
+    pause = max(holding, key=lambda pause: pause.until)
+    all_too = instructions.pause in holding
+    held = "it is paused" if pause.changes is PausedChanges.EVERYTHING else done_text(pause)
+    return (
+        f"{deployment_id}: stays stopped, because {held} {given_text(pause, at)}; will be resumed "
+        f"then, or after `autoscaler unpause {'--all' if all_too else deployment_id}`"
+    )

@@ -38,6 +38,10 @@ def _none_stopped(_deployment_id: str) -> bool:
     return False
 
 
+def _resume_text(deployment_id: str) -> str:
+    return f"{deployment_id}: will be resumed in the next cycle"
+
+
 def _no_history(_query: HistoryQuery) -> tuple[list[HistoryEntry], str]:
     return [], ""
 
@@ -50,6 +54,7 @@ class ClusterPages:
     """Serves the decisions for one cluster, and accepts requests to resume its deployments.
 
     Args:
+        resume_text: returns what follows from a request to resume a deployment.
         save_resume_requests: is awaited before a request is confirmed.
         cluster: the cluster's name: its paths begin with /clusters/NAME. Empty where there is one
             cluster only, whose paths have no such beginning.
@@ -63,6 +68,7 @@ class ClusterPages:
         decisions: DecisionRecorder,
         *,
         resume: Resume = _none_stopped,
+        resume_text: Callable[[str], str] = _resume_text,
         save_resume_requests: Callable[[], Awaitable[None]] = _nothing_saved,
         cluster: str = "",
         read_history: ReadHistory = _no_history,
@@ -71,7 +77,7 @@ class ClusterPages:
         self.health = health
         self._decisions = decisions
         self._version = decisions.version
-        self._resume = resume
+        self._resume, self._resume_text = resume, resume_text
         self._save_resume_requests = save_resume_requests
         self.prefix = f"/clusters/{quote(cluster, safe='')}" if cluster else ""
         self._renderer = Renderer()
@@ -151,7 +157,7 @@ class ClusterPages:
             error = f"{deployment_id}: not stopped; `autoscaler explain` lists stopped deployments"
             return error_response(404, error, self._version)
         await self._save_resume_requests()
-        message = f"{deployment_id}: will be resumed in the next cycle"
+        message = self._resume_text(deployment_id)
         body = json_body(ResumeAccepted(autoscaler=self._version, message=message))
         return web.Response(body=body, status=202, content_type="application/json")
 

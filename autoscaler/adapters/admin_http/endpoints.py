@@ -1,6 +1,7 @@
 """What the server answers under /api/v1: one entry for each path, of which the routes and the
 OpenAPI document are made."""
 
+import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -160,9 +161,23 @@ async def _body(endpoint: Endpoint, request: web.Request) -> Any:
     content = await request.read()
     request.protocol.begin()
     try:
-        return msgspec.json.decode(content, type=endpoint.body)
+        body = msgspec.json.decode(content, type=endpoint.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RequestFailed(f"invalid body: {_problem(error)}") from error
+    # The decoder takes the last value of a repeated key, which need not be the one that was meant.
+    json.loads(content, object_pairs_hook=_refuse_repeated)
+    return body
+
+
+def _refuse_repeated(pairs: list[tuple[str, Any]]) -> None:
+    """
+    Raises:
+        RequestFailed: a key of an object is there more than once.
+    """
+    keys = [key for key, _ in pairs]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise RequestFailed(f"invalid body: the key {key!a} is given more than once")
 
 
 def _problem(error: Exception) -> str:

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from autoscaler.core.flow.disagreement import accepted_at, disagreement_of
 from autoscaler.core.flow.estimation import estimate
+from autoscaler.core.flow.load_window import within
 from autoscaler.core.flow.sampling import find_issues, sample
 from autoscaler.core.flow.saturation import (
     with_least_service_time,
@@ -135,7 +136,7 @@ def measure(
         measured = of_totals or with_least_service_time(
             measured, known.baseline, stats, service_time_s
         )
-        samples = _within(load_window_s, samples, measured)
+        samples = within(load_window_s, samples, measured)
         known_load = estimate(samples, service_time_s)
         if of_totals is not None:
             known_load = replace(known_load, from_totals=True)
@@ -159,7 +160,7 @@ def measure(
         issues = tuple(issue for issue in measured.issues if issue is not DataIssue.STALLED)
         measured = replace(measured, issues=issues)
         if not issues:
-            samples = _within(load_window_s, samples, measured)
+            samples = within(load_window_s, samples, measured)
     load = estimate(samples, service_time_s) if samples else None
     peaks = known.peaks
     if not _RESTARTS_WINDOW.isdisjoint(measured.issues):
@@ -243,13 +244,6 @@ def _untimed(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
             for sample in samples
         ]
     )
-
-
-def _within(window_s: float, samples: tuple[Sample, ...], latest: Sample) -> tuple[Sample, ...]:
-    oldest = latest.at - window_s
-    while samples and samples[0].at - samples[0].interval_s < oldest:
-        samples = samples[1:]
-    return (*samples, latest)
 
 
 def working_allocations(stats: DeploymentStats, sample: Sample) -> int | None:
