@@ -5,16 +5,21 @@ evaluated by Prometheus' own engine.
 """
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import pytest
 from msgspec.structs import replace
 
+from autoscaler.adapters.logs import QueuedStream
 from autoscaler.simulation.cluster import AdaptivePatch
 from autoscaler.simulation.emulator.faults import Fault
+from autoscaler.simulation.emulator.matching import Page
+from autoscaler.simulation.emulator.rendering import stats_document
 from autoscaler.simulation.loads import Steady
 from autoscaler.simulation.scenario import ClusterScenario, ScenarioNode
 from tests.alerting import RULES, Scrapes
@@ -116,6 +121,50 @@ def accepting_all(setup):
     )
 
 
+def statistics(spoil):
+    """A fault of the statistics: what `spoil` leaves of each entry of a node, again and again."""
+
+    def begin(setup):
+        page = Page(count=1, models=("e5",), tokens=("*",))
+        document = stats_document(setup.emulator.cluster, page)
+        for entry in document["trained_model_stats"]:
+            for node in entry["deployment_stats"]["nodes"]:
+                spoil(node)
+        failing(
+            "/_ml/trained_models*",
+            status=200,
+            content_type="application/json",
+            body=json.dumps(document),
+        )(setup)
+
+    return begin
+
+
+def without_counts(node):
+    del node["inference_count"]
+
+
+def larger_than_its_node(node):
+    node["average_inference_process_memory_rss_bytes"] = 2**36
+
+
+NOWHERE = "/dev/null/autoscaler"
+"""A path at which nothing can be created, whoever tries."""
+
+
+@contextmanager
+def unread_log():
+    """The daemon's stream of log lines, which nothing reads, and what writes a long one."""
+    reader, writer = os.pipe()
+    stream = QueuedStream(writer)
+    try:
+        yield stream
+    finally:
+        os.close(reader)  # which ends the write that waits
+        stream.close()
+        os.close(writer)
+
+
 class Story(NamedTuple):
     """What happens to a daemon after ten minutes."""
 
@@ -125,6 +174,7 @@ class Story(NamedTuple):
     meanwhile: Callable[[Setup], None] = nothing  # after each scrape
     others: frozenset[str] = frozenset()  # alerts that fire too, rightly
     variables: Mapping[str, str] = {}
+    long_lines: bool = False  # a megabyte is logged after each scrape, and nothing reads it
 
 
 STORIES = {
@@ -174,21 +224,45 @@ STORIES = {
         accepting_all, variables={"AUTOSCALER_RULES": RESTLESS}, others=SLO
     ),
     "AutoscalerOtherCluster": Story(other_cluster, minutes=15.0),
+    "AutoscalerNoLeader": Story(
+        nothing,
+        variables={
+            "AUTOSCALER_LEADERSHIP__LEASE": "file",
+            "AUTOSCALER_LEADERSHIP__FILE": "{tmp}",  # a directory
+        },
+    ),
+    "AutoscalerStateNotSaved": Story(
+        nothing,
+        variables={"AUTOSCALER_STATE_DIR": NOWHERE},
+        others=frozenset({"AutoscalerNotRecording"}),
+    ),
+    "AutoscalerNotRecording": Story(
+        nothing,
+        variables={"AUTOSCALER_STATE_DIR": NOWHERE},
+        others=frozenset({"AutoscalerStateNotSaved"}),
+    ),
+    "AutoscalerMemoryExceeded": Story(
+        statistics(larger_than_its_node),
+    ),
+    "AutoscalerFiguresUnknown": Story(statistics(without_counts), minutes=25.0),
+    "AutoscalerLogLinesDropped": Story(nothing, minutes=35.0, long_lines=True),
+    "AutoscalerSloBurnsFast": Story(
+        nothing,
+        scenario=of(load=Steady(rate_per_s=200.0)),
+        others=SLO | {"AutoscalerAtMaximum"},
+    ),
+    "AutoscalerSloBurns": Story(
+        nothing,
+        scenario=of(load=Steady(rate_per_s=200.0)),
+        others=SLO | {"AutoscalerAtMaximum"},
+    ),
 }
 """By the alert that it fires."""
 
-NOT_SHOWN = {
+ELSEWHERE = {
     "AutoscalerAbsent": "below: nothing is scraped",
     "AutoscalerOnlyObserving": "below: it lasts a day",
-    "AutoscalerNoLeader": "the clock of these tests does not end a lease",
-    "AutoscalerStateNotSaved": "the clock of these tests does not end a lease",
-    "AutoscalerNotRecording": "these daemons keep no recording",
-    "AutoscalerMemoryExceeded": "the processes of the emulator end before they exceed it",
-    "AutoscalerLogLinesDropped": "the log of a test is not the daemon's",
     "AutoscalerRolloutReverted": "no rule of these daemons has a rollout",
-    "AutoscalerFiguresUnknown": "the emulator reports all figures",
-    "AutoscalerSloBurns": "with others",
-    "AutoscalerSloBurnsFast": "with others",
 }
 """Alerts without a story here, and why; deploy/*/rules_test.yml has series for all."""
 
@@ -198,10 +272,25 @@ NOT_SHOWN = {
 async def test_its_fault_fires_it(alert, tmp_path):
     story = STORIES[alert]
     scrapes = Scrapes()
-    async with running(tmp_path, story.scenario, **story.variables) as setup:
-        await scraped(setup, scrapes, 10.0)
-        story.begin(setup)
-        await scraped(setup, scrapes, story.minutes, story.meanwhile)
+    with unread_log() as log:
+
+        def meanwhile(setup):
+            story.meanwhile(setup)
+            if story.long_lines:
+                log.write("x" * 2**20)
+
+        async with running(
+            tmp_path,
+            story.scenario,
+            log_lines_dropped=lambda: {"queue": log.dropped},
+            **{
+                name: value.replace("{tmp}", str(tmp_path))
+                for name, value in story.variables.items()
+            },
+        ) as setup:
+            await scraped(setup, scrapes, 10.0)
+            story.begin(setup)
+            await scraped(setup, scrapes, story.minutes, meanwhile)
     fired = scrapes.alerts(tmp_path)
     assert alert in fired
     assert fired <= {alert} | story.others
@@ -209,8 +298,8 @@ async def test_its_fault_fires_it(alert, tmp_path):
 
 def test_every_alert_has_a_story():
     named = {name for rules in RULES for name in re.findall(r"- alert: (\w+)", rules.read_text())}
-    assert named == STORIES.keys() | NOT_SHOWN.keys()
-    assert not STORIES.keys() & NOT_SHOWN.keys()
+    assert named == STORIES.keys() | ELSEWHERE.keys()
+    assert not STORIES.keys() & ELSEWHERE.keys()
 
 
 async def test_an_hour_without_faults_fires_none(tmp_path):

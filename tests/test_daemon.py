@@ -143,6 +143,7 @@ async def running(
     started=True,
     config=None,
     service=composition.NO_SERVICE,
+    log_lines_dropped=dict,
     **variables,
 ):
     """The daemon and its cluster; stopped at the end, unless it has ended before.
@@ -161,6 +162,7 @@ async def running(
                 clock=clock,
                 recorders=recorders,
                 service=service,
+                log_lines_dropped=log_lines_dropped,
             )
             setup.task = asyncio.ensure_future(setup.daemon.run())
             try:
