@@ -37,6 +37,7 @@ def load_interval(
         at=at,
         interval_s=interval_s,
         model=after.model_id,
+        created_at=after.server_created_at,
         arrivals=found.arrivals if counted else None,
         completed=found.completed if counted else None,
         cache_hits=found.cache_hits if counted else None,

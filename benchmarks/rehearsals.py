@@ -60,7 +60,7 @@ PAIRS = tuple(
 )
 
 HOURS = 2.0
-DRAWS = 8
+DRAWS = 16
 NODES, PROCESSORS = 9, 2
 MIN_REQUESTS = 2_000
 
@@ -71,7 +71,7 @@ half."""
 SLOW_FACTOR = 1.5
 """In the world `node`, service times on one node are longer by half."""
 
-AT_ONCE = 50
+AT_ONCE = 10
 """Rehearsals after which the results are written."""
 
 
@@ -123,6 +123,7 @@ def rehearse(rehearsal: Rehearsal) -> list[RehearsalRow]:
         tried=rehearsal.tried,
         refusals=replayed.refusals,
         nodes=len(_served(recording.intervals)),
+        failed=_failed_fraction(recording.intervals),
     )
     if rehearsal.world != HONEST:
         return [row]
@@ -131,7 +132,7 @@ def rehearse(rehearsal: Rehearsal) -> list[RehearsalRow]:
     spec = _spec(rehearsal.tried, config, peak_allocations(task.record, times))
     (tried,) = replayed.outcomes([(rehearsal.tried, spec)])
     hours = replayed.judge.spread(by_draw(tried, "hours"))
-    late = replayed.judge.spread(by_draw(tried, "late"))
+    late = replayed.judge.spread(replayed.judge.late(tried))
     runner = TrialRunner(scenario, workload, 1)
     other = runner.driver(spec, spec.default_in(scenario))
     first = other.initial_allocations or int(task.record.requested[0])
@@ -151,6 +152,12 @@ def rehearse(rehearsal: Rehearsal) -> list[RehearsalRow]:
 
 def _served(intervals: Sequence[LoadInterval]) -> set[str]:
     return {node.node for each in intervals for node in each.nodes if node.completed}
+
+
+def _failed_fraction(intervals: Sequence[LoadInterval]) -> float:
+    """Of all attempts of the record."""
+    arrivals = sum(each.arrivals or 0 for each in intervals)
+    return sum(each.failed or 0 for each in intervals) / max(1, arrivals)
 
 
 def _world(rehearsal: Rehearsal, rng: np.random.Generator) -> tuple[BacktestScenario, Workload]:
@@ -173,6 +180,7 @@ def _world(rehearsal: Rehearsal, rng: np.random.Generator) -> tuple[BacktestScen
         contention=CONTENTION if rehearsal.world == LOADED else 0.0,
         slow_nodes=int(rehearsal.world == SLOW),
         slow_node_factor=SLOW_FACTOR,
+        retry_share=float(np.random.default_rng([rehearsal.number, 1806]).random()),
     )
     starts = int(trace.duration_s / 3600.0 - HOURS)
     for _ in range(50):
@@ -274,12 +282,19 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--results", type=Path, required=True, help="where rehearsals are kept")
     parser.add_argument("--honest", type=int, default=200, help="rehearsals in the honest world")
     parser.add_argument("--other", type=int, default=200, help="in each of the other worlds")
+    parser.add_argument(
+        "--finished", action="store_true", help="publish those in the file, and run no others"
+    )
     parser.add_argument("--document", type=Path, help="replace the section `rehearsals` of it")
     chosen = parser.parse_args(arguments)
     counts = {HONEST: chosen.honest, LOADED: chosen.other, SLOW: chosen.other}
     try:
         publish(
-            lambda: section_of(all_rows(counts, chosen.traces, chosen.results)),
+            lambda: section_of(
+                finished(chosen.results)
+                if chosen.finished
+                else all_rows(counts, chosen.traces, chosen.results)
+            ),
             "rehearsals",
             chosen.document,
         )

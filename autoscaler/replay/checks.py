@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from autoscaler.core.units import duration_text
 from autoscaler.replay.record import HOUR_S, DeploymentRecord, Floats
-from autoscaler.replay.service_times import MeasuredServiceTimes
+from autoscaler.replay.service_times import MAX_CENSORED_FRACTION, MeasuredServiceTimes
 from autoscaler.wire.intervals import LoadInterval, NodeInterval
 
 MIN_HOURS = 2.0
@@ -29,10 +29,6 @@ MIN_GAP_FRACTION = 0.005
 
 MIN_REQUESTS = 200
 
-MAX_FAILED_FRACTION = 0.05
-"""Fraction of failed requests from which on the load is not the same without the failures: callers
-try again."""
-
 SIGNIFICANT = 4.0
 """Standard errors from which on a difference is no chance: 1 of 15,000 normal ones, and several are
 tried in each record."""
@@ -46,6 +42,9 @@ MIN_EFFECT = 0.03
 
 MIN_NODE_EFFECT = 0.08
 """The same for the ratio of a node to the others."""
+
+MIN_NODE_BLOCKS = 10
+"""Blocks with timed requests of a node from which on it is compared with the others."""
 
 WARM_S = 60.0
 """Seconds after its start for which the service times of a process are not compared."""
@@ -87,12 +86,6 @@ def sufficiency(record: DeploymentRecord) -> Iterator[str]:
             f"the record has {requests:,.0f} requests, and at least {MIN_REQUESTS} are required: "
             "record for longer"
         )
-    failed = float(np.nansum(record.failed[record.known]))
-    if requests and failed > MAX_FAILED_FRACTION * requests:
-        yield (
-            f"failures: {failed / requests:.0%} of the requests failed, so that an unknown part of "
-            "the load is of callers who tried again"
-        )
     if not record.requested.all():
         yield "the deployment was scaled to zero, which replays do not simulate"
 
@@ -124,7 +117,7 @@ def service_times(record: DeploymentRecord, known: MeasuredServiceTimes) -> Iter
                 f"{abs(ratio - 1.0):.0%} {'longer' if ratio > 1.0 else 'shorter'}, and the "
                 "simulation has the same ones under any load"
             )
-    yield from _slow_nodes(timed, names)
+    yield from _slow_nodes(timed, names, known.scv)
 
 
 def _significant_ratio(timed: _Timed, means_s: Floats, values: Floats) -> float | None:
@@ -150,14 +143,14 @@ def _significant_ratio(timed: _Timed, means_s: Floats, values: Floats) -> float 
     return float(ratio)
 
 
-def _slow_nodes(timed: _Timed, names: list[str]) -> Iterator[str]:
+def _slow_nodes(timed: _Timed, names: list[str], scv: float) -> Iterator[str]:
     """Each node against all others."""
     for number, name in enumerate(names):
         of_node = timed.node == number
-        if not of_node.any() or of_node.all():
+        if min(np.count_nonzero(of_node), np.count_nonzero(~of_node)) < MIN_NODE_BLOCKS:
             continue
-        here_s, here_error = _mean_and_error(timed, of_node)
-        others_s, others_error = _mean_and_error(timed, ~of_node)
+        here_s, here_error = _mean_and_error(timed, of_node, scv)
+        others_s, others_error = _mean_and_error(timed, ~of_node, scv)
         ratio = here_s / others_s
         if ratio >= 1.0 + MIN_NODE_EFFECT and here_s - others_s >= SIGNIFICANT * math.hypot(
             here_error, others_error
@@ -168,12 +161,13 @@ def _slow_nodes(timed: _Timed, names: list[str]) -> Iterator[str]:
             )
 
 
-def _mean_and_error(timed: _Timed, chosen: np.ndarray) -> tuple[float, float]:
+def _mean_and_error(timed: _Timed, chosen: np.ndarray, scv: float) -> tuple[float, float]:
+    """The error is at least that of as many independent requests: few blocks may be alike."""
     weights, means_s = timed.requests[chosen], timed.mean_s[chosen]
     total = weights.sum()
     mean_s = float((weights * means_s).sum() / total)
-    error = math.sqrt(float((weights**2 * (means_s - mean_s) ** 2).sum())) / total
-    return mean_s, float(error)
+    between = math.sqrt(float((weights**2 * (means_s - mean_s) ** 2).sum())) / total
+    return mean_s, max(float(between), mean_s * math.sqrt(scv / total))
 
 
 def _without_nodes(timed: _Timed) -> Floats:
@@ -202,11 +196,12 @@ def _timed(record: DeploymentRecord, mean_s: float) -> tuple[_Timed, list[str]]:
             if not part.completed or not part.busy_s or not part.allocations:
                 continue
             completed = part.completed - (part.cache_hits or 0)
-            if completed <= 0:
+            failed = part.failed or 0
+            if completed <= 0 or failed > MAX_CENSORED_FRACTION * (completed + failed):
                 continue
             # In flight at the beginning, or arrived since. This does not depend on how long the
             # requests took, as the time that they took together does.
-            offered = completed + (part.failed or 0) + (part.in_flight or 0)
+            offered = completed + failed + (part.in_flight or 0)
             busy = min(part.allocations, offered * mean_s / lengths_s[place])
             total = blocks.setdefault((names.setdefault(name, len(names)), block), [0.0] * 5)
             for column, value in enumerate((completed, part.busy_s, busy, part.allocations, 1.0)):

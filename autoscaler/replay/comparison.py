@@ -19,7 +19,8 @@ LEVEL = 0.998
 are several of them, and a true simulation should not be rejected."""
 
 MIN_LATE_EFFECT = 0.1
-"""Fraction of the error budget from which on a difference of late requests matters."""
+"""Fraction of the error budget, or of the late requests of what really ran if they are more, from
+which on a difference of late requests matters."""
 
 MIN_RUNNING_EFFECT = 0.03
 """Fraction of the running allocation-hours from which on a difference of them matters."""
@@ -78,6 +79,8 @@ def misses(found: Compared, budget_requests: float) -> Iterator[str]:
     Args:
         budget_requests: the error budget of the record.
     """
+    late = float(np.nansum(found.late.observed))
+    matters = MIN_LATE_EFFECT * max(budget_requests, late)
     for name, statistic, sentence in (
         ("queue", found.queue_late, "requests would have become late in the simulated queues"),
         ("failures", found.failed, "requests would have failed in the simulation"),
@@ -87,7 +90,7 @@ def misses(found: Compared, budget_requests: float) -> Iterator[str]:
             _simulated(statistic), LEAST_REQUESTS, inflation=INFLATION, level=LEVEL
         )
         off = abs(total - expected.value)
-        if off > MIN_LATE_EFFECT * budget_requests and not (expected.low <= total <= expected.high):
+        if off > matters and not (expected.low <= total <= expected.high):
             yield (
                 f"{name}: {expected.low:,.0f} to {expected.high:,.0f} {sentence}, and "
                 f"{total:,.0f} did as the statistics show"

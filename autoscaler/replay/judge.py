@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from msgspec import Struct
 
+from autoscaler.replay.changes import change_instants
 from autoscaler.replay.comparison import Compared
 from autoscaler.replay.estimates import (
     Spread,
@@ -14,16 +15,16 @@ from autoscaler.replay.estimates import (
     interval_of,
 )
 from autoscaler.replay.record import HOUR_S, DeploymentRecord, Floats
-from autoscaler.replay.recorded_run import change_instants
 from autoscaler.replay.results import Estimate, HourResult, PolicyResult
 from autoscaler.replay.runs import DrawOutcome
 from autoscaler.replay.service_times import MeasuredServiceTimes
 
-HOURS_INFLATION = 1.8
-LATE_INFLATION = 1.7
+HOURS_INFLATION = 1.3
+LATE_INFLATION = 2.0
 """Factors on the standard deviations of hours and of late requests, chosen by rehearsals: see
 `benchmarks.rehearsals`. Above 1, because the dispersion is not the same in all seconds, and because
-a policy that decides by thresholds is more uncertain than a few draws show."""
+a policy that decides by thresholds is more uncertain than a few draws show. That of late requests
+is larger: when callers try again decides how long a queue stands."""
 
 LEAST_LATE_REQUESTS = 5.0
 """A standard deviation, in requests, that late requests have at least."""
@@ -39,10 +40,26 @@ class Judge(Struct, frozen=True, kw_only=True):
 
     @property
     def requests(self) -> float:
-        return max(1.0, float(self.recorded[0].requests.sum()))
+        """That arrived, second attempts included."""
+        return max(1.0, float(self._attempts.sum()))
+
+    @property
+    def _attempts(self) -> Floats:
+        """By hour."""
+        return self.record.by_hour(self.record.arrivals)
+
+    def late(self, outcomes: Sequence[DrawOutcome]) -> Floats:
+        """Late requests, draws x hours, as if there were as many requests as attempts.
+
+        How many of the attempts were second ones is unknown and differs between the draws, so that
+        only fractions can be compared.
+        """
+        requests = by_draw(outcomes, "requests").sum(axis=1, keepdims=True)
+        late: Floats = by_draw(outcomes, "late") * self.requests / np.maximum(requests, 1.0)
+        return late
 
     def policy(self, name: str, title: str, tried: Sequence[DrawOutcome]) -> PolicyResult:
-        late = by_draw(tried, "late")
+        late = self.late(tried)
         hours = by_draw(tried, "hours")
         return PolicyResult(
             policy=name,
@@ -57,7 +74,7 @@ class Judge(Struct, frozen=True, kw_only=True):
             ),
             late_difference=_scaled(
                 difference_of(
-                    adjusted(late - by_draw(self.recorded, "late"), self.found.late, self.seed),
+                    adjusted(late - self.late(self.recorded), self.found.late, self.seed),
                     inflation=LATE_INFLATION,
                 ),
                 self.requests,
@@ -72,14 +89,14 @@ class Judge(Struct, frozen=True, kw_only=True):
             policy="recorded",
             title="what really ran",
             hours=Estimate(hours, hours, hours),
-            late_fraction=self._late(by_draw(self.recorded, "late")),
+            late_fraction=self._late(self.late(self.recorded)),
             changes=int(np.count_nonzero(np.diff(requested))),
             max_allocations=int(requested.max()),
         )
 
     def simulated(self) -> PolicyResult:
         """The same as the draws alone have it."""
-        late = by_draw(self.recorded, "late").sum(axis=1)
+        late = self.late(self.recorded).sum(axis=1)
         hours = by_draw(self.recorded, "hours").sum(axis=1)
         return PolicyResult(
             policy="simulated",
@@ -95,11 +112,11 @@ class Judge(Struct, frozen=True, kw_only=True):
     ) -> tuple[HourResult, ...]:
         record = self.record
         load = record.arrivals * times.by_interval_s / record.lengths_s
-        requests = self.recorded[0].requests
-        recorded_late = by_draw(self.recorded, "late").mean(axis=0) + self.found.late.lacking
+        requests = self._attempts
+        recorded_late = self.late(self.recorded).mean(axis=0) + self.found.late.lacking
         none = np.zeros(record.hours)
         hours = by_draw(tried, "hours").mean(axis=0) if tried else none
-        late = by_draw(tried, "late").mean(axis=0) if tried else none
+        late = self.late(tried).mean(axis=0) if tried else none
         return tuple(
             HourResult(
                 at=record.since + HOUR_S * hour,

@@ -12,10 +12,11 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from autoscaler.backtest.world.workload import Workload
+from autoscaler.replay.first_attempts import first_attempts
 from autoscaler.replay.record import DeploymentRecord, Floats
 from autoscaler.replay.service_times import MeasuredServiceTimes
 
-DISPERSION_ERROR = 0.35
+DISPERSION_ERROR = 0.15
 """Standard deviation of the logarithm of the dispersion, about the one that is measured. It is
 measured in seconds, and queues also depend on it in less."""
 
@@ -33,14 +34,23 @@ class LoadModel(Struct, frozen=True, kw_only=True, eq=False):
     dispersion: Floats  # of each interval
 
 
-def drawn(model: LoadModel, seed: int, draw: int, *, dispersion_quantile: float = 0.5) -> Workload:
+def drawn(
+    model: LoadModel,
+    seed: int,
+    draw: int,
+    *,
+    dispersion_quantile: float = 0.5,
+    retry_share: float = 0.0,
+) -> Workload:
     """The requests of one draw. The same arguments give the same requests.
 
     Args:
         dispersion_quantile: at which of the values that it may have the dispersion is.
+        retry_share: the fraction of the failed requests that were tried again. What arrived as
+            such a second attempt is no request of this load: the simulation makes its own.
     """
     record = model.record
-    counts = record.arrivals.astype(np.int64)
+    counts = first_attempts(record, retry_share)
     dispersion = model.dispersion * math.exp(DISPERSION_ERROR * _score(dispersion_quantile))
     at = _instants(record, counts, dispersion, _rng(seed, draw, _ARRIVALS))
     places = np.repeat(np.arange(len(counts)), counts)

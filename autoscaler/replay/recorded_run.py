@@ -10,6 +10,8 @@ from msgspec import Struct
 from autoscaler.backtest.drivers import ROUNDING_S
 from autoscaler.backtest.world.plant import Plant
 from autoscaler.core.slo.queueing import violation_probability
+from autoscaler.load_intervals import load_interval
+from autoscaler.replay.changes import change_instants
 from autoscaler.replay.record import DeploymentRecord, Floats
 from autoscaler.simulation.errors import SimulatedApiError
 from autoscaler.wire.intervals import LoadInterval
@@ -105,7 +107,7 @@ class RecordedRun:
 
     def run(self, plant: Plant) -> None:
         """From the beginning of the record to its end."""
-        failed = 0
+        before, began = plant.statistics(), plant.now
         last = len(self._record.intervals) - 1
         for place, end in enumerate(self._record.edges[1:].tolist()):
             changes_at = float(self._changes[place])
@@ -114,10 +116,13 @@ class RecordedRun:
             self._set(plant, int(self._record.requested[place]))
             # The plant ends at the end of the load.
             plant.advance(end if place < last else end - ROUNDING_S)
-            nodes = [(node.pending, node.allocations or 0) for node in plant.statistics().nodes]
-            totals = plant.totals()
+            stats, now = plant.statistics(), plant.now
+            found = load_interval(before, stats, at=now, interval_s=now - began)
+            before, began = stats, now
+            nodes = [(node.pending, node.allocations or 0) for node in stats.nodes]
             self._late_per_s[place] = self._gauge.late_per_s(nodes)
-            self._failed[place], failed = totals.failed - failed, totals.failed
+            # As the statistics count them: a time-out when a worker finds it, not when it happens.
+            self._failed[place] = found.failed or 0
             self._in_flight[place] = sum(pending for pending, _ in nodes)
             self._running[place] = plant.running
         plant.finish()
@@ -137,29 +142,3 @@ class RecordedRun:
             plant.set_allocations(allocations)
         except SimulatedApiError:
             return
-
-
-def change_instants(record: DeploymentRecord, phase: float = 0.5) -> Floats:
-    """When the requested allocations changed within each interval; nan: they did not.
-
-    The daemon changes them just after a poll: at the beginning, if the interval before ends with a
-    decision for that number. Another writer, such as adaptive allocations, does at some time within
-    the interval, which the record does not show.
-
-    Args:
-        phase: that time, as a fraction of the interval.
-    """
-    changed = np.diff(record.requested, prepend=record.requested[:1]) != 0
-    begins, lengths_s = record.edges[:-1], record.lengths_s
-    decided = np.zeros(len(changed), dtype=bool)
-    for place in np.flatnonzero(changed).tolist():
-        before = record.intervals[place - 1]
-        decided[place] = (
-            before is not None
-            and before.outcome == "accepted"
-            and before.desired == record.requested[place]
-        )
-    instants: Floats = np.where(
-        changed, np.where(decided, begins, begins + phase * lengths_s), np.nan
-    )
-    return instants

@@ -2,6 +2,7 @@
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
 from autoscaler.backtest.drivers import drive
 from autoscaler.backtest.policy_specs import PolicySpec, Runtime
@@ -76,11 +77,19 @@ class DrawRunner:
         self, model: LoadModel, common: DrawSetting, draw: int, quantiles: Quantiles
     ) -> None:
         self._record = model.record
-        self._recorded_scenario = common.setting.scenario
         self._scenario = common.setting.of_draw(quantiles.load_s, quantiles.retry_share)
+        self._recorded_scenario = replace(
+            common.setting.scenario, retry_share=self._scenario.retry_share
+        )
         self._slo = common.slo
         self._gauge = common.gauge
-        self._workload = drawn(model, common.seed, draw, dispersion_quantile=quantiles.dispersion)
+        self._workload = drawn(
+            model,
+            common.seed,
+            draw,
+            dispersion_quantile=quantiles.dispersion,
+            retry_share=self._scenario.retry_share,
+        )
         # The same in all intervals: adaptive allocations run every ten seconds, and so do polls.
         self._phase = float(np.random.default_rng([_STREAM, common.seed, draw]).random())
         self._trials = TrialRunner(self._scenario, self._workload, common.seed)

@@ -23,6 +23,11 @@ MIN_PAIRS = 30
 
 MAX_SCV = 10.0
 
+MAX_CENSORED_FRACTION = 0.02
+"""Failed requests, as a fraction of all that ended, up to which an interval times requests like any
+others. Of requests that have almost timed out in a queue, only the short ones are completed and
+timed, the others are counted as failed."""
+
 STATED = 1e-6
 """Relative difference of mean service times below which all are one. Means in milliseconds of
 hundreds of requests differ by more."""
@@ -43,6 +48,10 @@ def service_times_of(record: DeploymentRecord) -> MeasuredServiceTimes | None:
     timed = record.known & (completed > 0.0) & (busy_s > 0.0)
     if not timed.any():
         return None
+    ended = np.where(timed, completed, 0.0) + np.nan_to_num(record.failed)
+    whole = timed & (np.nan_to_num(record.failed) <= MAX_CENSORED_FRACTION * ended)
+    if np.count_nonzero(whole) > MIN_PAIRS:
+        timed = whole
     mean_s = float(busy_s[timed].sum() / completed[timed].sum())
     scv, measured = _scv(completed[timed], busy_s[timed], mean_s)
     return MeasuredServiceTimes(

@@ -4,15 +4,17 @@ Whatever the record does not show is assumed, and each assumption is a sentence 
 """
 
 import math
-from itertools import pairwise
+from collections.abc import Iterator
 
 import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
 from autoscaler.backtest.world.scenario import BacktestScenario, Scale
+from autoscaler.replay.changes import change_instants
 from autoscaler.replay.dispersion import MAX_INTERVAL_S
-from autoscaler.replay.record import DeploymentRecord
+from autoscaler.replay.first_attempts import first_attempts
+from autoscaler.replay.record import DeploymentRecord, Floats
 from autoscaler.replay.service_times import MeasuredServiceTimes
 from autoscaler.simulation.versions import behaviour_of
 
@@ -20,8 +22,16 @@ LOAD_RANGE_S = (20.0, 120.0)
 """Seconds until a process on another node is ready, where the record shows no such start. From a
 small model on a node that has it to a large one that is loaded from an index."""
 
-MAX_RETRY_SHARE = 0.6
-"""The largest fraction of failed requests that are tried again."""
+MAX_RETRY_SHARE = 1.0
+"""The largest fraction of failed requests that are tried again: all of them, since nothing in the
+statistics shows it."""
+
+MIN_FAILED_FRACTION = 0.005
+"""Fraction of failed requests from which on it is said what they make uncertain."""
+
+MAX_FIRST_LOAD_S = 600.0
+"""Seconds after the creation of a deployment up to which its earliest process is the first one. A
+later one was started again, or after an error."""
 
 CONTROL_S = 0.2
 """Seconds until a node with the model uses a new count. It is too short to be measured."""
@@ -94,13 +104,11 @@ def setting_of(
     load_range_s = LOAD_RANGE_S if load_s is None else (load_s, load_s)
     if load_s is None:
         assumptions.append(
-            "no process began on another node in the record: its start is assumed to take "
+            "no process began on another node in the record, and when the first one did is not "
+            "known: a start is assumed to take "
             f"{LOAD_RANGE_S[0]:g} to {LOAD_RANGE_S[1]:g} s"
         )
-    assumptions.append(
-        "whether callers try again after a failure is unknown: none to "
-        f"{MAX_RETRY_SHARE:.0%} of them are assumed to"
-    )
+    assumptions.append(_retries(record))
     if nodes > 1 and _nodes_seen(record) == 1:
         assumptions.append(
             "only one node served the deployment: the others are assumed to be as fast"
@@ -159,34 +167,75 @@ def setting_of(
     )
 
 
-def loading_time_s(record: DeploymentRecord) -> float | None:
-    """The median time from a request for allocations to a process on another node.
+def _retries(record: DeploymentRecord) -> str:
+    """Requests that arrived as second attempts are no load of their own."""
+    sentence = (
+        "whether callers try again after a failure is unknown: none to "
+        f"{MAX_RETRY_SHARE:.0%} of them are assumed to, once"
+    )
+    attempts = float(record.arrivals[record.known].sum())
+    failed = float(np.nansum(record.failed[record.known])) / max(attempts, 1.0)
+    if failed < MIN_FAILED_FRACTION:
+        return sentence
+    fewest = first_attempts(record, MAX_RETRY_SHARE)[record.known].sum() / attempts
+    return (
+        f"{sentence}. {failed:.0%} of the recorded requests failed, so that {fewest:.0%} to "
+        "100% of them are taken to be first attempts: the intervals are as wide as that makes them"
+    )
 
-    From the poll after which the number was requested to the start of the process, of which the
-    record has the instant. None: there was no such start.
+
+def loading_time_s(record: DeploymentRecord) -> float | None:
+    """The median time from a request for allocations to a process on a node without one.
+
+    From the instant at which the number was requested, or the deployment was created, to the start
+    of the process, of which the record has the instant. None: there was no such start.
     """
     times = loading_times_s(record)
     return float(np.median(times)) if times else None
 
 
 def loading_times_s(record: DeploymentRecord) -> list[float]:
-    """The times of all starts of processes within the record."""
-    times = []
+    """The times of the first start, and of all starts of processes within the record."""
+    times = list(_first_loads_s(record))
     seen: set[tuple[str, float]] = set()
-    increased_at: float | None = None
-    for (at, _), (before, after) in zip(
-        pairwise(record.edges[1:].tolist()), pairwise(range(len(record.intervals))), strict=True
-    ):
-        if record.requested[after] > record.requested[before]:
-            increased_at = at
-        each, first = record.intervals[after], not seen
+    increases = _increases(record)
+    for each in record.intervals:
+        first = not seen
         for node in each.nodes if each is not None else ():
             if node.started_at is None or (node.node, node.started_at) in seen:
                 continue
             seen.add((node.node, node.started_at))
-            if not first and increased_at is not None and node.started_at > increased_at:
-                times.append(node.started_at - increased_at)
+            before = increases[increases < node.started_at]
+            # With two increases close to each other, it is not known which one it followed.
+            if not first and len(before) and (np.diff(before[-2:]) > LOAD_RANGE_S[1]).all():
+                times.append(float(node.started_at - before[-1]))
     return times
+
+
+def _increases(record: DeploymentRecord) -> Floats:
+    """When more allocations were requested."""
+    increased = np.diff(record.requested, prepend=record.requested[:1]) > 0
+    instants: Floats = change_instants(record)[increased]
+    return instants
+
+
+def _first_loads_s(record: DeploymentRecord) -> Iterator[float]:
+    """From the creation of the deployment to its first process.
+
+    `_stats` has both instants as long as the deployment exists, so that a record shows the loading
+    time although all processes are older than it.
+    """
+    first: dict[float, float] = {}
+    for each in record.intervals:
+        if each is None or each.created_at is None:
+            continue
+        for node in each.nodes:
+            if node.started_at is not None:
+                so_far = first.get(each.created_at, node.started_at)
+                first[each.created_at] = min(so_far, node.started_at)
+    for created_at, started_at in first.items():
+        if 0.0 < started_at - created_at <= MAX_FIRST_LOAD_S:
+            yield started_at - created_at
 
 
 def _nodes_seen(record: DeploymentRecord) -> int:

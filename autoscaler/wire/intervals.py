@@ -79,6 +79,7 @@ class LoadInterval(
     at: Instant
     interval_s: float
     model: str = ""  # its id, by which a rule may select the deployment; empty: unknown
+    created_at: float | None = None  # Unix seconds at which the deployment was created
     arrivals: int | None = None
     completed: int | None = None
     cache_hits: int | None = None

@@ -101,6 +101,7 @@ NODE_FIGURES = (
 
 DEPLOYMENT_FIGURES = (
     "state",
+    "server_created_at",
     "allocations",
     "running_allocations",
     "target_allocations",
@@ -116,7 +117,9 @@ DECISION_FIGURES = ("desired", "recommended", "outcome", "active", "requests", "
 PLAIN = frozenset({"decision.requests", "decision.late_requests"})
 """Columns of counts of one cycle, which are not differenced."""
 
-IN_MILLISECONDS = frozenset({"node.server_started_at", "node.server_last_access_at"})
+IN_MILLISECONDS = frozenset(
+    {"node.server_started_at", "node.server_last_access_at", "deployment.server_created_at"}
+)
 """Columns of instants, on the clock of the cluster."""
 
 COUNTS = frozenset(

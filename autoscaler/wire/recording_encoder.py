@@ -150,6 +150,7 @@ def _figures_of(cycle: RecordedCycle, nodes: Sequence[NodeStats]) -> dict[str, l
         "node.pending": [node.pending for node in nodes],
         "node.server_last_access_at": [node.server_last_access_at for node in nodes],
         "deployment.state": [stats.state for stats in deployments],
+        "deployment.server_created_at": [stats.server_created_at for stats in deployments],
         "deployment.allocations": [stats.allocations for stats in deployments],
         "deployment.running_allocations": [stats.running_allocations for stats in deployments],
         "deployment.target_allocations": [stats.target_allocations for stats in deployments],

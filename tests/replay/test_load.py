@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from autoscaler.replay.dispersion import dispersion_of
+from autoscaler.replay.first_attempts import first_attempts
 from autoscaler.replay.load import LoadModel, drawn
 from autoscaler.replay.record import record_of
 from autoscaler.replay.service_times import service_times_of
@@ -84,3 +86,26 @@ def test_requests_with_a_dispersion_come_together():
         for each in (model, bursty)
     ]
     assert variances[1] > 3.0 * variances[0]
+
+
+def test_attempts_of_callers_who_try_again_are_no_load_of_their_own():
+    found = replace(record([100] * 60), failed=np.where(np.arange(60) >= 30, 100.0, 0.0))
+    assert first_attempts(found, 0.0).tolist() == [100] * 60
+    # All attempts fail, so that each request has two: half of the arrivals are first attempts.
+    counts = first_attempts(found, 1.0)
+    assert counts[:25].tolist() == [100] * 25
+    assert counts[40:].sum() == pytest.approx(0.5 * 2000, rel=0.02)
+
+
+def test_a_timeout_that_is_counted_late_was_tried_again_before():
+    failed = np.zeros(60)
+    failed[40] = 300.0  # more than arrive in the interval
+    counts = first_attempts(replace(record([100] * 60), failed=failed), 0.5)
+    assert 6000 - counts.sum() == pytest.approx(0.5 * 300 / (1.0 + 0.5 * 3 / 7), rel=0.02)
+    assert counts[41:].tolist() == [100] * 19
+    assert counts.min() > 0
+
+
+def test_a_short_record_has_first_attempts():
+    found = replace(record([100] * 3), failed=np.array([100.0, 100.0, 100.0]))
+    assert first_attempts(found, 1.0).tolist() == [50, 50, 50]

@@ -3,10 +3,15 @@
 import pytest
 from msgspec.structs import replace
 
-from autoscaler.replay.engine import ReplayOptions, replay
+from autoscaler.backtest.results.scoring import RequestSlo, violations
+from autoscaler.replay.engine import ReplayOptions, replay, tasks_of
+from autoscaler.replay.service_times import service_times_of
+from autoscaler.wire.intervals import NodeInterval
 from tests.replay import recorded
 
 FEW = ReplayOptions(draws=4, policies=())
+MORE = ReplayOptions(draws=8, policies=("static-peak",))
+SLO = RequestSlo(0.2, 0.99)
 
 
 def refusals(tmp_path, where, hours=2.5):
@@ -43,7 +48,30 @@ def test_gaps_are_refused(tmp_path, issue):
     assert "the load is unknown for 33% of the time" in " ".join(found.refusals)
 
 
-def test_failures_are_refused_because_callers_try_again(tmp_path):
-    lines, _ = recorded.fixed(1, recorded.cluster(), recorded.trace())
-    (found,) = replay(recorded.configuration(tmp_path), lines, FEW).deployments
-    assert "failures: " in " ".join(found.refusals)
+def test_a_record_of_too_few_allocations_has_a_verdict_that_holds(tmp_path):
+    where = replace(recorded.cluster(), retry_share=0.7)
+    minutes = recorded.trace()
+    lines, plant = recorded.fixed(2, where, minutes)
+    (found,) = replay(recorded.configuration(tmp_path), lines, MORE).deployments
+    assert found.refusals == ()
+    assert any("are taken to be first attempts" in each for each in found.assumptions)
+    _, many = recorded.fixed(found.policies[-1].max_allocations, where, minutes)
+    late = violations(many.fleet.waits_s, many.fleet.outcomes, SLO).mean()
+    estimate = found.policies[-1].late_fraction
+    assert estimate.low <= late <= estimate.high
+    assert plant.totals().failed > 0.2 * found.requests
+
+
+def test_requests_that_almost_timed_out_do_not_make_service_times_seem_shorter(tmp_path):
+    lines, _ = recorded.fixed(2, recorded.cluster(), recorded.trace())
+    (task,) = tasks_of(recorded.configuration(tmp_path), lines, FEW).tasks
+    whole = task.record.completed.sum(), task.record.busy_s.sum()
+    assert service_times_of(task.record).mean_s >= whole[1] / whole[0]
+
+
+def test_a_node_that_served_for_a_few_seconds_is_not_called_slow(tmp_path):
+    lines, _ = recorded.fixed(8, recorded.cluster(), recorded.trace())
+    slow = NodeInterval(node="node-9", allocations=1, completed=1, busy_s=2.0, in_flight=0)
+    last = replace(lines[-1], nodes=(*lines[-1].nodes, slow))
+    (found,) = replay(recorded.configuration(tmp_path), [*lines[:-1], last], FEW).deployments
+    assert "is slow" not in " ".join(found.refusals)

@@ -60,6 +60,7 @@ DEPLOYMENTS = st.builds(
     target_allocations=OPTIONAL,
     threads_per_allocation=OPTIONAL,
     queue_capacity=OPTIONAL,
+    server_created_at=INSTANTS,
     adaptive=SETTINGS,
     completed=st.none(),  # this and the next are not recorded
     errors=st.none(),

@@ -74,6 +74,23 @@ def test_starts_on_other_nodes_give_the_loading_time(tmp_path):
     assert fit.loading_s == pytest.approx(40.0, abs=10.0)
 
 
+def test_the_first_start_gives_the_loading_time_although_no_process_began_since(tmp_path):
+    found, _ = fixed(8, cluster(load_s=40.0), trace())
+    fit = fitted(tmp_path, found)
+    assert (fit.starts, fit.loading_s) == (1, pytest.approx(40.0, abs=0.01))
+
+
+def test_a_deployment_whose_processes_began_long_after_its_creation_has_no_loading_time(tmp_path):
+    found, _ = fixed(8, cluster(load_s=40.0), trace())
+    restarted = [
+        replace(each, created_at=each.created_at - 3600.0) if each.created_at else each
+        for each in found[2:]
+    ]
+    fit = fitted(tmp_path, [*found[:2], *restarted])
+    assert fit.loading_s is None
+    assert "no process began on another node" in " ".join(fit.assumptions)
+
+
 def test_failures_in_front_of_queues_show_a_time_out(tmp_path, lines):
     def failing(each):
         return replace(each, failed=1, in_flight=each.running + 480)
@@ -99,7 +116,7 @@ def test_a_back_test_reads_the_scenario_and_the_trace(tmp_path, lines):
 
 def test_what_is_not_in_the_record_is_a_comment(tmp_path, lines):
     text = scenario_text(fitted(tmp_path, lines))
-    assert "# Not known: no process began on another node in the record" in text
+    assert "# Not known: whether callers try again after a failure is unknown" in text
     assert "assumed: it is too short to be measured" in text
     assert "retry_share = 0.0  # not known" in text
 
