@@ -77,7 +77,10 @@ def updated_mixture(
         return load_distribution.updated(
             known, seen.requests, seen.time_s, service_time_s, burstiness, recurring
         )
-    last, time_s = surprise.requests, min(surprise.time_s, seen.time_s)
+    last, time_s = surprise.requests, surprise.time_s
+    if time_s > seen.time_s:
+        # The beginning of the window was learned with the last recomputation.
+        last, time_s = seen.requests, seen.time_s
     quiet, quiet_s = seen.requests - last, seen.time_s - time_s
     if quiet_s > 1e-6:
         recurring = expected_rates(seen.recurrence, at - seen.time_s, at - time_s)

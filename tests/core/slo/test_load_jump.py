@@ -12,8 +12,12 @@ INTERVAL_S = 10.0
 USUAL_PER_S = 0.1
 
 
-def rate_after(requests, *, running=1, busy_s=0.0, service_time_s=0.01):
-    """The rate of the last count, after an interval at whose end all these are in flight."""
+def rate_after(requests, *, running=1, busy_s=0.0, service_time_s=0.01, surprise=None):
+    """The rate of the last count, after an interval at whose end all these are in flight.
+
+    Args:
+        surprise: None: all these requests.
+    """
     estimate = SloEstimate(rate_per_s=USUAL_PER_S, step=Step(Reason.SLO, running, running))
     load = LoadEstimate(
         arrival_rate_per_s=USUAL_PER_S,
@@ -33,7 +37,7 @@ def rate_after(requests, *, running=1, busy_s=0.0, service_time_s=0.01):
         nodes=(),
     )
     seen = SloMemory(estimate=estimate, requests=requests, time_s=INTERVAL_S)
-    surprise = Surprise(requests, INTERVAL_S, sudden=True)
+    surprise = surprise or Surprise(requests, INTERVAL_S, sudden=True)
     latest = updated_mixture(seen, situation, service_time_s, 1.0, surprise).rates[0]
     return latest.requests / latest.time_s
 
@@ -54,3 +58,9 @@ def test_it_began_at_least_one_service_time_ago():
 
 def test_without_a_queue_it_may_have_begun_with_the_interval():
     assert rate_after(30, running=30) == pytest.approx(30 / INTERVAL_S, rel=0.05)
+
+
+def test_what_has_been_learned_already_is_not_counted_again():
+    """A window that is longer than the time since the last recomputation, of the same rate."""
+    window = Surprise(300, 3.0 * INTERVAL_S, sudden=False)
+    assert rate_after(100, surprise=window) == pytest.approx(100 / INTERVAL_S)
