@@ -1,5 +1,6 @@
 """Requests to the server of a running daemon."""
 
+import asyncio
 import ssl
 from pathlib import Path
 from typing import NamedTuple
@@ -50,6 +51,11 @@ class AdminRequestFailed(UserError):
 
 class DaemonUnreachable(AdminRequestFailed):
     """No connection to the daemon can be made."""
+
+
+CLOSING_S = 0.05
+"""Seconds in which a connection with TLS may close after a response, or without one: the library
+does not wait for it, and without time for it the socket would stay open."""
 
 
 async def send(
@@ -113,6 +119,8 @@ async def send(
         raise AdminRequestFailed(
             f"unexpected response from {url}: {no_response_because(error)}; {URL_HINT}"
         ) from error
+    finally:
+        await asyncio.sleep(CLOSING_S if url.startswith("https:") else 0.0)
 
 
 def _headers(daemon: DaemonAddress) -> dict[str, str]:

@@ -118,7 +118,10 @@ def measure(
         uncertainty_s=uncertainty_s,
         accepted=accepted_at(disagreement, at),
     )
-    stalled_since, frozen = None, _is_frozen(known.baseline, stats)
+    stalled_since = None
+    frozen = _is_frozen(known.baseline, stats) and (
+        known.stalled_since is not None or any(each.completed for each in known.samples)
+    )
     if frozen or DataIssue.STALLED in measured.issues:
         stalled_since = at if known.stalled_since is None else known.stalled_since
         if frozen and at - stalled_since >= FROZEN_LIMIT_S:
@@ -184,8 +187,8 @@ def measure(
 def _is_frozen(before: DeploymentStats, now: DeploymentStats) -> bool:
     """Whether a process reports a throughput, and as many completed requests as before.
 
-    That lasts for two minutes after the last request. Beyond, the totals are old ones, such as
-    those of a cache, or of a node that no longer updates them.
+    That lasts for two minutes after the last request. Beyond, totals that have changed before are
+    old ones, such as those of a cache, or of a node that no longer updates them.
     """
     earlier = {node.node_id: node for node in before.nodes}
     return any(
