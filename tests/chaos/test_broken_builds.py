@@ -157,7 +157,7 @@ def stopped_remembered(monkeypatch):
 def memory_bounded(monkeypatch):
     """No sample is forgotten, and each is kept several times."""
     monkeypatch.setattr(
-        measurement, "_within", lambda window_s, samples, latest: (*samples, *[latest] * 8)
+        measurement, "within", lambda window_s, samples, latest: (*samples, *[latest] * 8)
     )
 
 
