@@ -67,6 +67,7 @@ def deployment_reading(
         target_allocations=_count(figures, "target"),
         threads_per_allocation=_count(figures, "threads"),
         queue_capacity=_count(figures, "queue_capacity"),
+        server_created_at=figures.get("created_at"),
         adaptive=_adaptive(figures),
         # The sums are compared with the nodes by the daemon.
         completed=None,

@@ -38,6 +38,7 @@ DEPLOYMENT_METRICS: Mapping[str, str] = {
     "elasticsearch_ml_deployment_running_allocations": "running",
     "elasticsearch_ml_deployment_threads_per_allocation": "threads",
     "elasticsearch_ml_deployment_queue_capacity_requests": "queue_capacity",
+    "elasticsearch_ml_deployment_created_timestamp_seconds": "created_at",
     "elasticsearch_ml_deployment_adaptive_allocations_enabled": "adaptive",
     "elasticsearch_ml_deployment_adaptive_allocations_minimum": "adaptive_minimum",
     "elasticsearch_ml_deployment_adaptive_allocations_maximum": "adaptive_maximum",

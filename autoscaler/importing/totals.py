@@ -46,6 +46,7 @@ def totals_interval(
         at=after.at,
         interval_s=after.at - before.at,
         model=stats.model_id,
+        created_at=stats.server_created_at,
         arrivals=None if completed is None else max(0, round(completed + growth) + (failed or 0)),
         completed=None if completed is None else round(completed),
         failed=failed,

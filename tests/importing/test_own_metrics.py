@@ -71,6 +71,20 @@ def test_requests_are_counted_between_observations_of_the_daemon():
     assert counts(exported) == [(1_115.0, 60.0, 21, ()), (1_175.0, 60.0, 0, ())]
 
 
+@pytest.mark.parametrize("completed", [((10, 5), (30, 6)), ((), ())])
+def test_an_interval_says_when_the_deployment_was_created(completed):
+    """From it and the start of the first process follows the loading time of the model."""
+    created = {
+        "elasticsearch_ml_deployment_created_timestamp_seconds": 480.0,
+        "elasticsearch_ml_deployment_inferences_total": 7.0,
+    }
+    exported = Exported()
+    for at, totals in zip((1_060, 1_120), completed, strict=True):
+        exported.scrape(at, totals, figures=created)
+    (line,) = intervals(exported)
+    assert line.created_at == 480.0
+
+
 def test_a_reading_of_the_same_observation_is_no_interval_without_load():
     """The daemon could not observe the cluster, or was not scraped."""
     exported = Exported().scrape(1_060, (10, 5)).scrape(1_120, (10, 5), observed_at=1_055.2)
