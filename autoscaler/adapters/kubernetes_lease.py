@@ -6,6 +6,7 @@ the service account rotates and is read for each request.
 
 import ssl
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +16,7 @@ import aiohttp
 from msgspec import Struct
 
 from autoscaler import __version__
+from autoscaler.client_sockets import client_session
 from autoscaler.connection import secret_of
 from autoscaler.core.election import Lease, StoredLease
 from autoscaler.errors import UserError
@@ -111,16 +113,18 @@ class KubernetesLease:
             f"/{quote(access.namespace, safe='')}/leases"
         )
         self._session: aiohttp.ClientSession | None = None
+        self._closing = AsyncExitStack()
         self._metadata: dict[str, Any] = {}  # of the object as last read or written
         self._mask = SecretMask()  # of the tokens, in responses
         self._trust: tuple[bytes, ssl.SSLContext] | None = None
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
+        session = client_session(
             headers={"Accept": "application/json", "User-Agent": f"autoscaler/{__version__}"},
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=MAX_CONNECT_S),
         )
+        self._session = await self._closing.enter_async_context(session)
         return self
 
     async def __aexit__(
@@ -129,8 +133,7 @@ class KubernetesLease:
         _error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        assert self._session is not None
-        await self._session.close()
+        await self._closing.aclose()
 
     async def read(self) -> StoredLease | None:
         status, body = await self._send("GET", f"/{quote(self._name, safe='')}")

@@ -2,6 +2,7 @@
 
 import ssl
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -10,6 +11,7 @@ import aiohttp
 from msgspec import Struct
 
 from autoscaler import __version__
+from autoscaler.client_sockets import client_session
 from autoscaler.connection import Basic, Bearer, normal_host, secret_of
 from autoscaler.core.units import duration_text
 from autoscaler.errors import InputError, UserError
@@ -73,13 +75,15 @@ class StoreClient:
         self._headers = {"User-Agent": f"autoscaler/{__version__}", **self._authorization(access)}
         self._tls = _trust(access) if self.url.startswith("https:") else True
         self._session: aiohttp.ClientSession | None = None
+        self._closing = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
+        session = client_session(
             timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
             headers=self._headers,
             cookie_jar=aiohttp.DummyCookieJar(),
         )
+        self._session = await self._closing.enter_async_context(session)
         return self
 
     async def __aexit__(
@@ -88,8 +92,7 @@ class StoreClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
+        await self._closing.aclose()
 
     async def get(self, path: str, parameters: Mapping[str, str]) -> HttpReply:
         """

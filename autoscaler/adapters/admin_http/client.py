@@ -1,6 +1,5 @@
 """Requests to the server of a running daemon."""
 
-import asyncio
 import ssl
 from pathlib import Path
 from typing import NamedTuple
@@ -8,6 +7,7 @@ from typing import NamedTuple
 import aiohttp
 import msgspec
 
+from autoscaler.client_sockets import client_session
 from autoscaler.core.units import duration_text
 from autoscaler.errors import UserError
 from autoscaler.files import read_regular
@@ -53,11 +53,6 @@ class DaemonUnreachable(AdminRequestFailed):
     """No connection to the daemon can be made."""
 
 
-CLOSING_S = 0.05
-"""Seconds in which a connection with TLS may close after a response, or without one: the library
-does not wait for it, and without time for it the socket would stay open."""
-
-
 async def send(
     method: str,
     daemon: DaemonAddress,
@@ -82,7 +77,7 @@ async def send(
     tls = _trust(daemon) if url.startswith("https:") else True
     try:
         async with (
-            aiohttp.ClientSession(timeout=timeout, headers=_headers(daemon)) as session,
+            client_session(timeout=timeout, headers=_headers(daemon)) as session,
             session.request(
                 method,
                 url + path,
@@ -119,8 +114,6 @@ async def send(
         raise AdminRequestFailed(
             f"unexpected response from {url}: {no_response_because(error)}; {URL_HINT}"
         ) from error
-    finally:
-        await asyncio.sleep(CLOSING_S if url.startswith("https:") else 0.0)
 
 
 def _headers(daemon: DaemonAddress) -> dict[str, str]:

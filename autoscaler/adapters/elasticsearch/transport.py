@@ -10,9 +10,8 @@ import asyncio
 import math
 import random
 import ssl
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
-from types import TracebackType
 from typing import NamedTuple, Self
 
 import aiohttp
@@ -50,6 +49,7 @@ from autoscaler.adapters.elasticsearch.transport_errors import (
     retry_after,
     transport_error_of,
 )
+from autoscaler.client_sockets import client_session
 from autoscaler.connection import Connection
 from autoscaler.core.units import duration_text
 from autoscaler.ports import Clock, Leadership
@@ -101,12 +101,13 @@ class Transport:
         self._trust = Trust(connection)
         self.authorization = Authorization(connection.auth)
         self._session: aiohttp.ClientSession | None = None
+        self._closing = AsyncExitStack()
         self.leadership: Leadership | None = None  # None: this is the only instance
         self.changes_until = math.inf  # Unix seconds; no change is sent after it
         self.opaque_id = "autoscaler"  # Elasticsearch repeats it in its logs and task lists
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
+        session = client_session(
             headers={
                 # A vendor type would require one major version of the server.
                 "Accept": "application/json",
@@ -115,16 +116,11 @@ class Transport:
             },
             cookie_jar=aiohttp.DummyCookieJar(),
         )
+        self._session = await self._closing.enter_async_context(session)
         return self
 
-    async def __aexit__(
-        self,
-        _type: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
-        assert self._session is not None
-        await self._session.close()
+    async def __aexit__(self, *_: object) -> None:
+        await self._closing.aclose()
 
     async def send(self, request: HttpRequest) -> bytes:
         """The body of a successful response.

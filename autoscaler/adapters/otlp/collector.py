@@ -9,6 +9,7 @@ import aiohttp
 from yarl import URL
 
 from autoscaler import __version__
+from autoscaler.client_sockets import client_session
 from autoscaler.masking import SecretMask
 from autoscaler.otlp_access import ExportFailed, OtlpSettings, headers_in
 from autoscaler.ports import Clock
@@ -53,7 +54,7 @@ class Collector:
             context = await self._context()
             async with (
                 asyncio.timeout(self._timeout_s),
-                aiohttp.ClientSession(
+                client_session(
                     cookie_jar=aiohttp.DummyCookieJar(),
                     auto_decompress=False,  # a small response may become a large one
                 ) as session,
