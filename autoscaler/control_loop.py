@@ -317,18 +317,18 @@ class ControlLoop:
                 await self._record_stop(decision.deployment_id)
         except StateNotSaved as failure:
             return self._outcome(decision, OutcomeKind.WITHHELD, str(failure))
-        kind, detail = await self._carry_out(decision.deployment_id, change, until)
-        return self._outcome(decision, kind, detail)
+        kind, detail, wait_s = await self._carry_out(decision.deployment_id, change, until)
+        return replace(self._outcome(decision, kind, detail), retry_after_s=wait_s)
 
     async def _carry_out(
         self, deployment_id: str, change: Change, until: float = math.inf
-    ) -> tuple[OutcomeKind, str]:
-        """Send a change. The kind of its outcome, and the message of the cluster if it refused."""
+    ) -> tuple[OutcomeKind, str, float]:
+        """Send a change. The kind of its outcome, the message of a refusal, and its wait."""
         try:
             await self.actuator.carry_out(deployment_id, change, until=until)
         except UpdateFailed as failure:
-            return failure.kind, str(failure)
-        return OutcomeKind.ACCEPTED, ""
+            return failure.kind, str(failure), failure.retry_after_s
+        return OutcomeKind.ACCEPTED, "", 0.0
 
     async def _record_updates(self, cycle: Cycle) -> None:
         """Save the state as it is if all responses are lost, so that a process that begins after
@@ -376,7 +376,7 @@ class ControlLoop:
         for deployment_id, rule, change in changes:
             if self.why_not_leading(started_at):
                 break
-            kind, detail = await self._carry_out(deployment_id, change)
+            kind, detail, _ = await self._carry_out(deployment_id, change)
             results.append(ReleaseResult(deployment_id, rule.on_exit, kind, detail))
             if kind is OutcomeKind.ACCEPTED and deployment_id in self.state.stopped:
                 await self._remove_stopped(deployment_id)

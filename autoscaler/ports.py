@@ -61,11 +61,16 @@ class ObservationFailed(Exception):
 
 
 class UpdateFailed(Exception):
-    """A change was refused, or the response to it was lost; `kind` says which."""
+    """A change was refused, or the response to it was lost; `kind` says which.
 
-    def __init__(self, kind: OutcomeKind, message: str) -> None:
+    Args:
+        retry_after_s: the seconds after which another may be sent; 0: that is not stated.
+    """
+
+    def __init__(self, kind: OutcomeKind, message: str, retry_after_s: float = 0.0) -> None:
         super().__init__(message)
         self.kind = kind
+        self.retry_after_s = retry_after_s
 
 
 class NotResumed(Exception):

@@ -281,3 +281,4 @@ class Outcome(Value, frozen=True, kw_only=True):
     kind: OutcomeKind
     at: float
     detail: str = ""
+    retry_after_s: float = 0.0  # for which nothing is to be sent, by the refusal; 0: not stated

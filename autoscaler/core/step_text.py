@@ -244,6 +244,8 @@ def _external_change_text(step: Step) -> str:
 
 def _back_off_text(step: Step) -> str:
     reason, wait = step.inputs["reason"], duration_text(float(step.inputs["wait_s"]))
+    if reason == "retry_after":
+        return f"held: waiting another {wait}, as the Retry-After of the last refusal states"
     return f"held: waiting another {wait} after {_BACK_OFFS.get(str(reason), 'a refusal')}" + (
         "" if reason in _BACK_OFFS else f" ({str(reason).replace('_', ' ')})"
     )

@@ -34,7 +34,7 @@ from autoscaler.adapters.elasticsearch.api_errors import (
     OwnedByEndpoint,
     StartTimedOut,
 )
-from autoscaler.adapters.elasticsearch.error_mapping import outcome_kind_of
+from autoscaler.adapters.elasticsearch.error_mapping import outcome_kind_of, stated_wait_s
 from autoscaler.adapters.elasticsearch.errors import ElasticsearchError, NotLeading, Outdated
 from autoscaler.adapters.elasticsearch.ownership import Ownership
 from autoscaler.adapters.elasticsearch.pipelines import TooManyNames, pipeline_of
@@ -98,7 +98,8 @@ class ChangeExecutor:
                 case Start():
                     await self._start(deployment_id, change)
         except ElasticsearchError as error:
-            raise UpdateFailed(outcome_kind_of(error), str(error)) from error
+            wait_s = stated_wait_s(error)
+            raise UpdateFailed(outcome_kind_of(error), str(error), wait_s) from error
 
     async def _update(self, deployment_id: str, settings: _Settings) -> None:
         endpoint = await self._owner(deployment_id)

@@ -63,6 +63,17 @@ def outcome_kind_of(error: e.ElasticsearchError) -> OutcomeKind:
     return kind
 
 
+def stated_wait_s(error: e.ElasticsearchError) -> float:
+    """Seconds that a refused change has to wait, by the `Retry-After` of a 429 or 503; 0: none.
+
+    Source: RFC 9110, sections 10.2.3 and 15.6.4; RFC 6585, section 4.
+    """
+    match error:
+        case r.ApiError(status=429 | 503) | e.GatewayError(status=429 | 503):
+            return error.retry_after_s or 0.0
+    return 0.0
+
+
 def failure_kind_of(error: e.ElasticsearchError) -> FailureKind:
     """The failure kind of an observation that failed with `error`."""
     match error:

@@ -3,12 +3,12 @@
 The wait grows with each refusal in a row, of any kind. A visible change of the circumstances
 ends it: the state of the deployment, its setting, or more capacity. Each early attempt that is
 refused as well makes the next one wait for longer, so that circumstances that keep changing do not
-lead to an attempt at every poll.
+lead to an attempt at every poll. Nothing ends a wait that the refusal itself states.
 """
 
 from msgspec.structs import replace
 
-from autoscaler.core.decision import OutcomeKind, Setting
+from autoscaler.core.decision import Outcome, OutcomeKind, Setting
 from autoscaler.core.state import BackOff, Circumstances, ClusterCapacity
 
 BACK_OFF: dict[OutcomeKind, tuple[float, float]] = {
@@ -43,6 +43,32 @@ MAX_EARLY_S = 300.0
 calls an hour do no harm."""
 
 
+RETRY_AFTER = "retry_after"
+"""The reason of a back-off that lasts as long as the refusal states."""
+
+MAX_RETRY_AFTER_S = 3600.0
+"""Maximum seconds that a refusal can state. 1 h, as the longest other back-off: a wrong clock or a
+careless proxy must not stop the scaling for days."""
+
+
+def after_outcome(before: BackOff | None, outcome: Outcome) -> BackOff:
+    """The back-off after another refusal, which may state how long it lasts at least."""
+    own = lengthened(before, outcome.kind, outcome.at)
+    stated = as_stated(own, outcome)
+    return own if stated is None or stated.until < own.until else stated
+
+
+def as_stated(before: BackOff | None, outcome: Outcome) -> BackOff | None:
+    """The back-off that a refusal states, and nothing more; what was there if it states none."""
+    if outcome.retry_after_s <= 0.0:
+        return before
+    return BackOff(
+        times=0 if before is None else before.times,
+        until=outcome.at + min(outcome.retry_after_s, MAX_RETRY_AFTER_S),
+        reason=RETRY_AFTER,
+    )
+
+
 def lengthened(before: BackOff | None, kind: OutcomeKind, at: float) -> BackOff:
     """The back-off after another refusal; of which kind those before were makes no difference."""
     times = 1 if before is None else before.times + 1
@@ -74,6 +100,8 @@ def shortened(
     changed = (state, setting) != (then.state, then.setting) or (
         back_off.reason == OutcomeKind.NO_CAPACITY and capacity.exceeds(then.capacity)
     )
+    if back_off.reason == RETRY_AFTER:
+        return back_off, then
     if at >= back_off.until or not changed or at - then.at < early_wait_s(then.early):
         return back_off, then
     return replace(back_off, until=at), replace(then, early=then.early + 1)

@@ -22,7 +22,7 @@ from autoscaler.core.decision import (
     SetBounds,
     Setting,
 )
-from autoscaler.core.flow.back_off import lengthened
+from autoscaler.core.flow.back_off import RETRY_AFTER, lengthened
 from autoscaler.core.selection import Rule
 from autoscaler.core.state import BackOff, DeploymentState, Request
 from autoscaler.core.values import DataIssue, DeploymentStats, Value
@@ -131,8 +131,7 @@ def track(
         waited_s = at - request.at
         if seen == request.setting:
             expected = seen
-            if back_off is not None and back_off.reason in _ENDED_BY_EFFECT:
-                back_off = None
+            back_off = _after_effect(back_off)
             visible = replace(request, shown=True, visible=True)
             request = visible if waited_s < EFFECT_PATIENCE_S else None
         elif seen in request.earlier:
@@ -172,6 +171,13 @@ def track(
 
 
 _ENDED_BY_EFFECT = frozenset({OutcomeKind.NO_EFFECT, OutcomeKind.UNKNOWN, OutcomeKind.UNRECOGNISED})
+
+
+def _after_effect(back_off: BackOff | None) -> BackOff | None:
+    """The back-off after a change has become visible. A wait that a response states remains."""
+    if back_off is None or back_off.reason in _ENDED_BY_EFFECT:
+        return None
+    return replace(back_off, times=0) if back_off.reason == RETRY_AFTER else back_off
 
 
 def awaits_effect(request: Request | None) -> bool:

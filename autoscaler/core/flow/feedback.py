@@ -13,7 +13,7 @@ from autoscaler.core.decision import (
     Start,
     Stop,
 )
-from autoscaler.core.flow.back_off import lengthened
+from autoscaler.core.flow.back_off import after_outcome, as_stated
 from autoscaler.core.flow.effect import requested, setting_of
 from autoscaler.core.state import (
     BackOff,
@@ -92,7 +92,7 @@ def _cluster_back_off(
     """The pause of all deployments. A refusal outweighs what was accepted in the same cycle: the
     order of the outcomes is not that of sending, and the privilege may have just been removed."""
     if forbidden is not None:
-        return lengthened(before, OutcomeKind.FORBIDDEN, forbidden.at)
+        return after_outcome(before, forbidden)
     return None if accepted else before
 
 
@@ -116,7 +116,7 @@ def _after(
     if kind is OutcomeKind.NO_CAPACITY and _is_searched(known, outcome):
         capacity = excluding(state.capacity, known.baseline)
         refusal = refused_for_capacity(known.infeasible, outcome.decision.desired, capacity, at)
-        return replace(known, infeasible=refusal)
+        return replace(known, infeasible=refusal, back_off=as_stated(known.back_off, outcome))
     if kind is OutcomeKind.GONE:
         # Its state is dropped, except that it is reported and cannot be changed.
         known = DeploymentState(
@@ -134,7 +134,7 @@ def _after(
     before = known.refused_in
     return replace(
         known,
-        back_off=lengthened(known.back_off, kind, at),
+        back_off=after_outcome(known.back_off, outcome),
         refused_in=Circumstances(
             at=at,
             state=known.baseline.state,
@@ -161,7 +161,7 @@ def _apply_start(
     before, accepted = starts.get(name), kind is OutcomeKind.ACCEPTED
     back_off = stopped[name].back_off
     if not accepted:
-        back_off = lengthened(back_off, kind, outcome.at)
+        back_off = after_outcome(back_off, outcome)
     elif back_off is not None and back_off.reason != OutcomeKind.NO_EFFECT:
         back_off = None
     stopped[name] = replace(stopped[name], back_off=back_off)

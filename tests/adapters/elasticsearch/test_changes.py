@@ -5,6 +5,7 @@ import pytest
 from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
 from autoscaler.core.decision import OutcomeKind, SetAllocations, SetBounds, Start, Stop
 from autoscaler.core.values import AdaptiveAllocations
+from autoscaler.ports import UpdateFailed
 from tests.adapters.elasticsearch.changes import (
     ENABLED,
     INFERENCE,
@@ -525,3 +526,27 @@ async def test_a_start_that_is_refused_or_lost_is_sent_once(given, outcome):
     async with cluster_of(given) as (cluster, server):
         assert await outcome_of(cluster, start()) is outcome
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("stated", ["90", "Thu, 01 Jan 1970 00:18:10 GMT"])
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("proxy", [True, False], ids=["a proxy", "the cluster"])
+async def test_a_refused_update_states_when_to_retry(stated, status, proxy):
+    headers = {"Retry-After": stated}  # it is 00:16:40
+    refused = refusal(status, "es_rejected_execution_exception", "busy", headers=headers)
+    refused = page(status, **headers) if proxy else refused
+    responses = {UPDATE: refused, INFERENCE: NO_ENDPOINTS, ROOT: respond(info())}
+    async with cluster_of(responses) as (cluster, _):
+        with pytest.raises(UpdateFailed) as caught:
+            await cluster.carry_out("elser", SetAllocations(4))
+    assert caught.value.retry_after_s == 90.0
+
+
+@pytest.mark.parametrize("stated", ["", "soon", "-5", "1e9", "Thu, 01 Jan 1970 00:00:00 GMT", "٣"])
+async def test_what_is_no_time_to_retry_is_none(stated):
+    refused = page(503, **{"Retry-After": stated})
+    responses = {UPDATE: refused, INFERENCE: NO_ENDPOINTS, ROOT: respond(info())}
+    async with cluster_of(responses) as (cluster, _):
+        with pytest.raises(UpdateFailed) as caught:
+            await cluster.carry_out("elser", SetAllocations(4))
+    assert caught.value.retry_after_s == 0.0

@@ -6,10 +6,11 @@ import pytest
 from msgspec.structs import replace
 
 from autoscaler.core.decision import OutcomeKind
-from autoscaler.core.flow.back_off import BACK_OFF
+from autoscaler.core.flow.back_off import BACK_OFF, MAX_RETRY_AFTER_S
 from autoscaler.core.flow.feedback import INFEASIBLE_HOLD_S, apply_outcomes
 from autoscaler.core.flow.planning import plan
 from autoscaler.core.state import ClusterCapacity, State
+from autoscaler.core.step_text import step_text
 from autoscaler.core.values import Cluster, NodeCapacity, Reason
 from tests.core.flow.test_planning import Watch
 from tests.observations import deployment, node, observation, outcome, policy, rule
@@ -187,6 +188,67 @@ def test_other_refused_updates_are_not_repeated_at_once(kind):
     decision = watch.decide(watch.rate)
     assert (decision.changes, decision.reason) == (False, Reason.BACK_OFF)
     assert decision.steps[-1].inputs["reason"] == kind
+
+
+def sent_while_refused(watch, kind, retry_after_s, polls):
+    """The instants of the updates, all of which are refused."""
+    sent = []
+    for _ in range(polls):
+        if watch.planned.decisions[0].changes:
+            sent.append(watch.at)
+            watch.respond(kind, retry_after_s)
+        watch.decide(watch.rate)
+    return sent
+
+
+def test_no_update_is_sent_before_the_refusal_says_and_the_reason_is_shown():
+    watch = pressed()
+    watch.respond(OutcomeKind.UNKNOWN, retry_after_s=600.0)
+    decision = watch.decide(watch.rate)
+    assert (decision.changes, decision.reason) == (False, Reason.BACK_OFF)
+    assert step_text(decision.steps[-1]) == (
+        "held: waiting another 9.8 min, as the Retry-After of the last refusal states"
+    )
+    sent = sent_while_refused(watch, OutcomeKind.UNKNOWN, 600.0, polls=130)
+    assert {later - earlier for earlier, later in pairwise(sent)} == {600.0}
+
+
+def test_a_shorter_wait_than_the_own_makes_no_difference():
+    stated, own = pressed(), pressed()
+    sent = sent_while_refused(stated, OutcomeKind.UNKNOWN, 5.0, polls=130)
+    assert sent == sent_while_refused(own, OutcomeKind.UNKNOWN, 0.0, polls=130)
+
+
+@pytest.mark.parametrize("absurd_s", [86_400.0 * 365.0, 999_999_999.0])
+def test_an_absurd_wait_is_an_hour(absurd_s):
+    watch = pressed()
+    watch.respond(OutcomeKind.INVALID, retry_after_s=absurd_s)
+    assert watch.state.deployments["elser"].back_off.until == watch.at + MAX_RETRY_AFTER_S
+
+
+def test_changed_circumstances_do_not_end_a_stated_wait():
+    watch = pressed()
+    watch.respond(OutcomeKind.UNKNOWN, retry_after_s=600.0)
+    watch.allocations = 5  # another writer
+    watch.decide(watch.rate)
+    assert not watch.decide(watch.rate).changes
+
+
+def test_the_search_for_capacity_waits_as_long_as_the_refusal_states():
+    watch = pressed()
+    watch.respond(OutcomeKind.NO_CAPACITY, retry_after_s=60.0)
+    sent = sent_while_refused(watch, OutcomeKind.NO_CAPACITY, 60.0, polls=30)
+    assert len(sent) >= 2
+    assert min(later - earlier for earlier, later in pairwise(sent)) >= 60.0
+
+
+def test_a_stated_wait_remains_when_the_update_had_taken_effect():
+    watch = pressed()
+    watch.respond(OutcomeKind.UNKNOWN, retry_after_s=60.0)
+    watch.allocations = 10
+    watch.decide(watch.rate)
+    back_off = watch.state.deployments["elser"].back_off
+    assert (back_off.times, back_off.until) == (0, watch.at + 50.0)
 
 
 @pytest.mark.parametrize("kind", [OutcomeKind.UNCHANGED, OutcomeKind.DRY_RUN, OutcomeKind.WITHHELD])

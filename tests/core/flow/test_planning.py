@@ -49,10 +49,11 @@ class Watch:
         self.planned = planned
         return decision
 
-    def respond(self, kind):
+    def respond(self, kind, retry_after_s=0.0):
         """The outcome of the last decision; accepted allocations run at once."""
         (decision,) = self.planned.decisions
-        self.state = apply_outcomes(self.state, [outcome(decision, kind, at=self.at)])
+        given = replace(outcome(decision, kind, at=self.at), retry_after_s=retry_after_s)
+        self.state = apply_outcomes(self.state, [given])
         if kind is OutcomeKind.ACCEPTED:
             self.allocations = decision.desired
 
