@@ -127,7 +127,8 @@ class Cluster(Value, frozen=True, kw_only=True):
     """The ML nodes, and whether they are being upgraded."""
 
     nodes: tuple[NodeCapacity, ...]
-    upgrade_mode: bool = False
+    upgrade_mode: bool | None = False  # None: unknown
+    upgrade_mode_odd: bool = False  # whether it is unknown because the response is damaged
     growable: bool | None = None  # whether nodes can be added automatically; None: unknown
 
     @property

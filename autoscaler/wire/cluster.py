@@ -140,7 +140,7 @@ class MlInfoResponse(Struct, kw_only=True):
     """`GET _ml/info`."""
 
     defaults: dict[str, Any] = {}
-    upgrade_mode: bool = False
+    upgrade_mode: bool | None = None  # None: it has none, or an odd one
     native_code: NativeCode = field(default_factory=NativeCode)
     limits: MlLimits = field(default_factory=MlLimits)
 

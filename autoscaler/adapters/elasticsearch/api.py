@@ -186,7 +186,7 @@ class ElasticsearchApi:
 
     async def ml_info(self) -> MlInfoResponse:
         path = "/_ml/info"
-        return _read_leniently(await self._get(path), MlInfoResponse, path, "upgrade_mode")
+        return _read_leniently(await self._get(path), MlInfoResponse, path, "")
 
     async def license(self) -> LicenseDocument:
         return _read(await self._get("/_license"), LicenseResponse, "/_license").license
@@ -382,7 +382,8 @@ def _text(flag: bool) -> str:
 
 
 def _read_leniently(body: bytes, type_: type[Document], path: str, needed: str) -> Document:
-    """As `_read`, but odd values are unknown. Without the field `needed`, nothing is known."""
+    """As `_read`, but odd values are unknown. Without the field `needed`, if there is
+    one, nothing is known."""
     try:
         return _read(body, type_, path)
     except MalformedResponse:

@@ -12,7 +12,7 @@ from autoscaler.adapters.elasticsearch.api_errors import ApiError, Forbidden
 from autoscaler.adapters.elasticsearch.changes import ChangeExecutor
 from autoscaler.adapters.elasticsearch.error_mapping import failure_kind_of
 from autoscaler.adapters.elasticsearch.errors import ElasticsearchError
-from autoscaler.adapters.elasticsearch.nodes import cluster_of
+from autoscaler.adapters.elasticsearch.nodes import cluster_of, with_upgrade_mode
 from autoscaler.adapters.elasticsearch.observed_ids import ObservedIds
 from autoscaler.adapters.elasticsearch.ownership import Ownership
 from autoscaler.adapters.elasticsearch.server_version import ServerVersion, server_version
@@ -263,10 +263,12 @@ class ElasticsearchCluster:
             self._attempt(self._memory, at, self._api.memory),
             self._attempt(self._limits, at, self._api.ml_info),
         )
+        before = now = self._cluster
         if not any(read.failure for read in (self._nodes, self._memory, self._limits)):
-            self._cluster, self._cluster_read_at = cluster_of(nodes, memory, ml_info), at
+            now, self._cluster_read_at = cluster_of(nodes, memory, ml_info), at
         elif at >= self._cluster_read_at + CAPACITY_KEPT_S:
-            self._cluster = cluster_of(nodes, memory, ml_info)
+            now = cluster_of(nodes, memory, ml_info)
+        self._cluster = with_upgrade_mode(now, ml_info, before)
 
     async def _attempt(
         self, read: SideRead, at: float, request: Callable[[], Awaitable[Response]]

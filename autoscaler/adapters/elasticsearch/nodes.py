@@ -3,6 +3,7 @@
 import math
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from autoscaler.core.values import Cluster, NodeCapacity
 from autoscaler.wire.cluster import (
@@ -22,11 +23,10 @@ def cluster_of(
 ) -> Cluster | None:
     """The machine learning nodes as far as they are known; None if nothing is known.
 
-    Any of the three may be missing, because they need different privileges. Upgrade mode is
-    included even if no node could be read, because nothing may be changed during it.
+    Any of the three may be missing, because they need different privileges. `with_upgrade_mode` adds
+    upgrade mode.
     """
-    upgrade_mode = ml_info is not None and ml_info.upgrade_mode
-    if nodes is None and memory is None and not upgrade_mode:
+    if nodes is None and memory is None:
         return None
     described = nodes.nodes if nodes is not None else {}
     measured = memory.nodes if memory is not None else {}
@@ -35,9 +35,33 @@ def cluster_of(
         for node_id in sorted({*described, *measured})
         if _runs_models(described.get(node_id), measured.get(node_id))
     )
-    return Cluster(
-        nodes=capacities, upgrade_mode=upgrade_mode, growable=_growable(capacities, ml_info)
-    )
+    return Cluster(nodes=capacities, upgrade_mode=None, growable=_growable(capacities, ml_info))
+
+
+def with_upgrade_mode(
+    cluster: Cluster | None, ml_info: MlInfoResponse | None, before: Cluster | None
+) -> Cluster | None:
+    """The cluster with upgrade mode, which is known even if no node could be read.
+
+    A response without it is damaged, because each version has it; nothing may be changed then.
+    Without a response, what nothing may be changed for remains. Otherwise it is unknown, and changes
+    are possible, because the request may need a privilege, or an API that serverless does not have.
+
+    Args:
+        cluster: as read now.
+        before: as known until now.
+    """
+    mode: bool | None = None
+    odd = False
+    if ml_info is not None:
+        mode, odd = ml_info.upgrade_mode, ml_info.upgrade_mode is None
+    elif before is not None and (
+        before.upgrade_mode or before.upgrade_mode_odd or cluster is before
+    ):
+        mode, odd = before.upgrade_mode, before.upgrade_mode_odd
+    if cluster is None and not (mode or odd):
+        return None
+    return replace(cluster or Cluster(nodes=()), upgrade_mode=mode, upgrade_mode_odd=odd)
 
 
 def _growable(nodes: tuple[NodeCapacity, ...], ml_info: MlInfoResponse | None) -> bool | None:

@@ -258,6 +258,13 @@ class _Inspection:
                 "machine learning is in upgrade mode, so nothing is changed; "
                 "end it with POST _ml/set_upgrade_mode?enabled=false",
             )
+        elif ml_info.upgrade_mode is None:
+            self.note(
+                Severity.WARNING,
+                "whether machine learning is in upgrade mode is unknown, because the response of "
+                "GET _ml/info lacks upgrade_mode, so nothing is changed; check what changes "
+                "responses between the autoscaler and Elasticsearch",
+            )
 
     def take_deployments(self, deployed: frozenset[str] | None, *, stopped: bool) -> None:
         if deployed is None:  # the failed cycle has reported why

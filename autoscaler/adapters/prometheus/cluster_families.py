@@ -261,11 +261,11 @@ CLUSTER: tuple[FieldMetric[Cluster], ...] = (
     FieldMetric(
         "elasticsearch_ml_upgrade_mode",
         "Whether machine learning is in upgrade mode: 1 or 0.",
-        lambda c: float(c.upgrade_mode),
+        lambda c: None if c.upgrade_mode is None else float(c.upgrade_mode),
     ),
     FieldMetric(
         "elasticsearch_ml_mixed_versions",
         "Whether the machine-learning nodes run different versions: 1 or 0.",
-        lambda c: float(c.mixed_versions),
+        lambda c: float(c.mixed_versions) if c.nodes else None,
     ),
 )

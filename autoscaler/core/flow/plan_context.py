@@ -110,6 +110,11 @@ def _maintenance(cluster: Cluster | None) -> str:
         return ""
     if cluster.upgrade_mode:
         return "machine-learning upgrade mode is on"
+    if cluster.upgrade_mode_odd:
+        return (
+            "whether machine-learning upgrade mode is on is unknown, because the response of "
+            "_ml/info lacks upgrade_mode"
+        )
     return "nodes run different versions" if cluster.mixed_versions else ""
 
 

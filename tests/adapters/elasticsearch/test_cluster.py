@@ -492,9 +492,47 @@ async def test_one_odd_figure_of_the_memory_makes_it_unknown(name, value):
 
 
 @pytest.mark.parametrize("value", ["yes", None, 1, []])
-async def test_an_odd_upgrade_mode_is_not_off(value):
-    """Nothing of the response is used, as if it had failed."""
+async def test_an_odd_upgrade_mode_is_unknown(value):
     info = {"upgrade_mode": value, "limits": {"total_ml_processors": 8}}
     responses = endpoints(**{ML_INFO: respond(info)})
     async with cluster_of(responses) as (cluster, _, _):
-        assert (await cluster.observe()).cluster.growable is None
+        found = (await cluster.observe()).cluster
+    assert (found.upgrade_mode, found.upgrade_mode_odd) == (None, True)
+    assert found.growable is False, "the limits are readable"
+
+
+async def test_a_response_without_upgrade_mode_is_damaged_even_without_nodes():
+    responses = endpoints(
+        **{NODES: UNAUTHORISED, MEMORY: UNAUTHORISED, ML_INFO: respond({})},
+    )
+    async with cluster_of(responses) as (cluster, _, _):
+        assert (await cluster.observe()).cluster.upgrade_mode_odd
+
+
+@pytest.mark.parametrize("response", [UNAUTHORISED, NO_MASTER], ids=["refused", "fails"])
+async def test_an_upgrade_mode_that_cannot_be_read_is_unknown(response):
+    async with cluster_of(endpoints(**{ML_INFO: response})) as (cluster, _, clock):
+        await cluster.observe()
+        clock.pass_by(CAPACITY_KEPT_S)
+        found = (await cluster.observe()).cluster
+    assert (found.upgrade_mode, found.upgrade_mode_odd) == (None, False)
+
+
+async def test_upgrade_mode_lasts_until_a_response_says_otherwise():
+    on, off = (respond({"upgrade_mode": value}) for value in (True, False))
+    async with cluster_of(endpoints(**{ML_INFO: on})) as (cluster, server, clock):
+        assert (await cluster.observe()).cluster.upgrade_mode
+        for response, expected in ((NO_MASTER, True), (UNAUTHORISED, True), (off, False)):
+            server.responses = [endpoints(**{ML_INFO: response})]
+            clock.pass_by(2.0 * CAPACITY_KEPT_S)
+            assert (await cluster.observe()).cluster.upgrade_mode is expected
+
+
+async def test_upgrade_mode_is_observed_at_once_while_the_nodes_cannot_be_read():
+    on, off = (respond({"upgrade_mode": value}) for value in (True, False))
+    async with cluster_of(endpoints(**{ML_INFO: off})) as (cluster, server, clock):
+        assert (await cluster.observe()).cluster.upgrade_mode is False
+        server.responses = [endpoints(**{ML_INFO: on, NODES: NO_MASTER})]
+        clock.pass_by(60.0)
+        found = (await cluster.observe()).cluster
+    assert (found.upgrade_mode, len(found.nodes)) == (True, 1)

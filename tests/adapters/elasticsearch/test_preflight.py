@@ -148,6 +148,8 @@ async def test_security_may_be_disabled(responses):
             "refused with 405",
         ),
         ({ML_INFO: respond({"upgrade_mode": True})}, Severity.WARNING, "set_upgrade_mode"),
+        ({ML_INFO: respond({})}, Severity.WARNING, "_ml/info lacks upgrade_mode"),
+        ({ML_INFO: respond({"upgrade_mode": "no"})}, Severity.WARNING, "nothing is changed"),
         ({STATS: respond(stats())}, Severity.WARNING, "no deployments"),
         (
             {STATS: respond(stats(deployment(-1)))},

@@ -237,6 +237,7 @@ def test_totals_that_stand_still_beside_a_throughput_are_no_idleness():
     "cluster",
     [
         Cluster(nodes=(), upgrade_mode=True),
+        Cluster(nodes=(), upgrade_mode=None, upgrade_mode_odd=True),
         Cluster(
             nodes=(
                 NodeCapacity(node_id="a", name="a", version="8.18.0"),
