@@ -204,7 +204,8 @@ class StateStore(Protocol):
 
         Returns:
             The whole state if it can be read and is recent; otherwise the stopped deployments, the
-            gradual rollouts and the instructions of operators alone.
+            gradual rollouts and the instructions of operators alone. `is_first_start` if none has
+            been saved yet, as far as is known.
 
         Raises:
             StateInUse: another process has the store.

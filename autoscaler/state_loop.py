@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from autoscaler.adapters.clock import wait_for_any
 from autoscaler.control_loop import ControlLoop
 from autoscaler.core.flow.cold_start import COLD_START_HOLD_S
-from autoscaler.core.gradual_rollout import continued, waiting
+from autoscaler.core.gradual_rollout import begun_already, continued, waiting
 from autoscaler.core.instructions import Instructions
 from autoscaler.core.policies import AnyPolicy
 from autoscaler.core.state import State, StoppedDeployment
@@ -322,11 +322,15 @@ class StateLoop:
         if whole:
             loop.state = replace(stored, instructions=instructions)
         else:
+            rollouts = loop.state.rollouts
+            if stored.is_first_start:  # they have waited only because that was not known
+                rollouts = begun_already(rollouts)
             own = loop.state.resume_requested if self._has_continued else frozenset()
             loop.state = replace(
                 loop.state,
                 instructions=instructions,
-                rollouts=continued(loop.state.rollouts, stored.rollouts),
+                rollouts=continued(rollouts, stored.rollouts),
+                is_first_start=stored.is_first_start,
                 stopped={**stored.stopped, **self._own_stopped},
                 resume_requested=stored.resume_requested | own,
             )

@@ -156,7 +156,7 @@ class FakeStateStore:
 
     def __init__(self) -> None:
         self.saved: list[dict[str, StoppedDeployment]] = []
-        self.state = State()
+        self.state = State(is_first_start=True)
         self.instructions = Instructions()
         self.cluster_uuid = ""
         self.full = self.is_open = False

@@ -348,6 +348,7 @@ GRADUAL_ROLLOUT = GradualRollout(
     first_block=3,
     seen_at=60.0,
     before=Setting(None, 1, 9),
+    created_at=5.0,
     verdict=RolloutVerdict.REVERTED,
     reverted_at=58.0,
     because="many requests were late",
@@ -396,6 +397,7 @@ WHOLE = State(
     starts={"idle": StartAttempt(at=59.0, accepted=True, capacity=CAPACITY, early=3)},
     seen_at=60.0,
     cold_start_s=40.0,
+    is_first_start=True,
     rollouts={"elser-search": GRADUAL_ROLLOUT},
 )
 """A state in which no field has its default."""

@@ -9,6 +9,9 @@ from msgspec.structs import replace
 
 from autoscaler.control_loop import ControlLoop
 from autoscaler.core.decision import Start
+from autoscaler.core.rollout_hours import RolloutHours
+from autoscaler.core.rollout_status import RolloutVerdict
+from autoscaler.core.slo.policy import SloPolicy
 from autoscaler.core.state import DeploymentState, State, StoppedDeployment
 from autoscaler.ports import FailureKind, ObservationFailed, StateInUse, StateUnavailable
 from autoscaler.state_loop import MAX_READ_S, PATIENCE_S, RETRY_S, StateLoop
@@ -40,6 +43,10 @@ class Store(FakeStateStore):
         found = await super().open(policies)
         await asyncio.sleep(self.open_s)
         return found
+
+    def checkpoint(self, state):
+        if self.is_open:
+            super().checkpoint(state)
 
 
 class World:
@@ -191,6 +198,23 @@ def test_a_state_that_cannot_be_read_for_long_gives_its_stopped_deployments_late
         assert world.started == {"idle"}  # no rule stops it any more
         assert world.loop.state.cold_start_s is not None  # it has decided by itself meanwhile
         assert world.state.saved is True
+
+    played(play)
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_rollout_that_waited_for_the_state_begins_if_there_has_never_been_one(is_first):
+    async def play(world):
+        hours = RolloutHours(hours=(9,), timezone="UTC", share=0.5, settings="one")
+        world.loop.ruleset = policy(rule(policy=SloPolicy(), rollout=hours))
+        world.store.error = StateUnavailable("no shard")
+        world.lead()
+        await asyncio.sleep(60.0)
+        assert world.loop.state.rollouts["a"].verdict is RolloutVerdict.WAITING
+        world.store.error, world.store.state = None, State(is_first_start=is_first)
+        await asyncio.sleep(2.0 * RETRY_S)
+        verdict = RolloutVerdict.RUNNING if is_first else RolloutVerdict.WAITING
+        assert world.loop.state.rollouts["a"].verdict is verdict
 
     played(play)
 

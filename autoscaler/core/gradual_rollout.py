@@ -16,6 +16,8 @@ from autoscaler.core.rollout_comparison import (
     Evidence,
     added,
     difference,
+    evidence_of_loss,
+    is_gross_loss,
     is_small_loss,
     observed,
     with_hour,
@@ -25,9 +27,10 @@ from autoscaler.core.rollout_status import RolloutStatus, RolloutVerdict, differ
 from autoscaler.core.units import duration_text, percent_text
 from autoscaler.core.values import Value
 
-WARM_UP_S = 120.0
+WARM_UP_S = 60.0
 """Seconds after the beginning of a block that are not compared, since its first requests meet the
-queue and the allocations of the other kind. 2 min: longer would delay a revert."""
+queue and the allocations of the other kind. 1 min: longer would delay a revert, and with none, the
+same good rules were kept on 102 loads of public traces."""
 
 FORGET_ROLLOUT_S = 90 * 86_400.0
 """Seconds after which the rollout of a deployment that is no longer reported is forgotten. 90 days,
@@ -43,6 +46,7 @@ class GradualRollout(Value, frozen=True, kw_only=True):
     first_block: int | None  # in which the rule never acts; None: the next one that is observed
     seen_at: float
     before: Setting | None  # what ran before; None: unknown
+    created_at: float | None = None  # the deployment; None: unknown
     verdict: RolloutVerdict
     reverted_at: float | None = None
     because: str = ""  # why it was reverted
@@ -99,6 +103,7 @@ def restarted(rollout: GradualRollout, at: float, settings: str | None = None) -
         first_block=None,
         seen_at=rollout.seen_at,
         before=rollout.before,
+        created_at=rollout.created_at,
         verdict=RolloutVerdict.RUNNING,
         block=rollout.block,
         active=False,
@@ -107,12 +112,22 @@ def restarted(rollout: GradualRollout, at: float, settings: str | None = None) -
 
 
 def waiting(rollouts: Mapping[str, GradualRollout]) -> dict[str, GradualRollout]:
-    """The rollouts of an instance that does not know what has happened to them meanwhile."""
+    """The rollouts of an instance that does not know what has happened to them meanwhile. What it
+    has observed may be what another instance set in an active block, and is not what ran before."""
     return {
-        name: replace(rollout, verdict=RolloutVerdict.WAITING)
+        name: replace(rollout, verdict=RolloutVerdict.WAITING, before=None)
         if rollout.verdict is RolloutVerdict.RUNNING
         else rollout
         for name, rollout in rollouts.items()
+    }
+
+
+def begun_already(rollouts: Mapping[str, GradualRollout]) -> dict[str, GradualRollout]:
+    """The rollouts that do not wait."""
+    return {
+        name: rollout
+        for name, rollout in rollouts.items()
+        if rollout.verdict is not RolloutVerdict.WAITING
     }
 
 
@@ -154,7 +169,9 @@ def in_block(rollout: GradualRollout, hours: RolloutHours, block: int, at: float
     )
     if block != rollout.block or acts is not rollout.active:
         rollout = _hour_ended(rollout)
-    switched_at = at if acts is not rollout.active else rollout.switched_at
+    switched_at = rollout.switched_at
+    if acts is not rollout.active or (switched_at is not None and switched_at > at):
+        switched_at = at  # the latter after the host's clock was set back
     return replace(rollout, block=block, active=acts, switched_at=switched_at, seen_at=at)
 
 
@@ -180,14 +197,9 @@ def compared(rollout: GradualRollout, interval: ComparedInterval, at: float) -> 
     if not rollout.active:
         totals = added(rollout.before_totals, *sums)
         return replace(rollout, hour=hour, before_totals=totals)
-    usual = rollout.before_totals.late_fraction or 0.0
+    no_loss = max(interval.allowed, rollout.before_totals.late_fraction or 0.0)
     evidence = observed(
-        rollout.evidence,
-        requests,
-        late,
-        interval.unavoidable,
-        interval.seconds,
-        max(interval.allowed, usual),
+        rollout.evidence, requests, late, interval.unavoidable, interval.seconds, no_loss
     )
     after = replace(
         rollout,
@@ -195,21 +207,25 @@ def compared(rollout: GradualRollout, interval: ComparedInterval, at: float) -> 
         active_totals=added(rollout.active_totals, *sums),
         evidence=evidence,
     )
-    because = _loss_text(after, interval.allowed)
+    gross = is_gross_loss(evidence, no_loss)
+    because = _gross_loss_text(after) if gross else _small_loss_text(after, interval.allowed)
     if not because:
         return after
     return replace(after, verdict=RolloutVerdict.REVERTED, reverted_at=at, because=because)
 
 
-def _loss_text(rollout: GradualRollout, allowed: float) -> str:
-    """The loss that the comparison shows; empty: it shows none."""
+def _gross_loss_text(rollout: GradualRollout) -> str:
+    run, usual = rollout.evidence, rollout.before_totals.late_fraction
+    requests = run.run_requests + run.requests
+    late = percent_text(min(1.0, (run.run_late + run.late) / requests))
+    lasted = duration_text(run.run_s + run.seconds)
+    normal = "" if usual is None else f", {percent_text(usual)} before"
+    return f"{late} of {requests:.0f} requests were late within {lasted}{normal}"
+
+
+def _small_loss_text(rollout: GradualRollout, allowed: float) -> str:
+    """The loss that all hours together show; empty: they show none."""
     active, before = rollout.active_totals, rollout.before_totals
-    if rollout.evidence.loss:
-        run, usual = rollout.evidence, before.late_fraction
-        late = percent_text(min(1.0, run.run_late / run.run_requests))
-        lasted = duration_text(run.run_s)
-        normal = "" if usual is None else f", {percent_text(usual)} before"
-        return f"{late} of {run.run_requests:.0f} requests were late within {lasted}{normal}"
     if not is_small_loss(active, before, allowed):
         return ""
     found = difference(active, before)
@@ -217,8 +233,30 @@ def _loss_text(rollout: GradualRollout, allowed: float) -> str:
     return difference_text(found)
 
 
-def status_of(rollout: GradualRollout, *, listed: bool) -> RolloutStatus:
-    """The rollout for a decision."""
+def recreated(
+    rollout: GradualRollout, created_at: float | None, before: Setting | None
+) -> GradualRollout | None:
+    """The rollout after the deployment was deleted and created again, with a setting that is what
+    ran before from now on; None: it was not.
+
+    Args:
+        created_at: the deployment; None: unknown.
+    """
+    if created_at is None or created_at == rollout.created_at:
+        return None
+    if rollout.created_at is None:
+        return replace(rollout, created_at=created_at)
+    return replace(rollout, created_at=created_at, before=before)
+
+
+def status_of(
+    rollout: GradualRollout, *, listed: bool, next_active_at: float | None = None
+) -> RolloutStatus:
+    """The rollout for a decision.
+
+    Args:
+        next_active_at: see `RolloutStatus`.
+    """
     return RolloutStatus(
         verdict=rollout.verdict,
         active=rollout.active,
@@ -230,6 +268,8 @@ def status_of(rollout: GradualRollout, *, listed: bool) -> RolloutStatus:
         active_totals=rollout.active_totals,
         before_totals=rollout.before_totals,
         difference=difference(rollout.active_totals, rollout.before_totals),
+        next_active_at=next_active_at,
+        evidence=evidence_of_loss(rollout.evidence),
     )
 
 

@@ -72,6 +72,31 @@ def is_active(hours: RolloutHours, block: int, seed: int) -> bool:
     return place in ranked[: share.numerator]
 
 
+MAX_AHEAD = 31 * DAY_HOURS
+"""Hours in which the next active block is searched. 31 days: with one hour of the day, there is at
+least one in each group of 12."""
+
+
+def next_active(hours: RolloutHours, block: int, seed: int) -> int | None:
+    """The next block after this one in which the rule acts; None: there is none soon.
+
+    >>> hours = RolloutHours(hours=(9,), timezone="UTC", share=0.9, settings="")
+    >>> next_active(hours, 24, seed=7) % 24
+    9
+    """
+    following = range(block + 1, block + 1 + MAX_AHEAD)
+    return next((each for each in following if is_active(hours, each, seed)), None)
+
+
+def begin_of(block: int, utc_offset_s: float) -> float:
+    """When a block begins, in Unix seconds, while local time keeps its offset.
+
+    >>> begin_of(block_at(7200.0, 3600.0), 3600.0)
+    7200.0
+    """
+    return block * HOUR_S - utc_offset_s
+
+
 def seed_of(deployment_id: str, at: float) -> int:
     """The seed of a rollout that begins at an instant: below 2**63, so that any store can keep it.
 

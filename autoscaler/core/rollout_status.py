@@ -27,6 +27,8 @@ class RolloutStatus(Value, frozen=True, kw_only=True):
     active_totals: BlockTotals
     before_totals: BlockTotals
     difference: Difference | None  # None: there are too few hours
+    next_active_at: float | None = None  # None: the rule does not act, or not soon
+    evidence: float = 0.0  # of a loss within minutes; 1 reverts the rule
 
 
 class RolloutEventKind(FastStrEnum):
@@ -76,11 +78,16 @@ def rollout_text(status: RolloutStatus, at: float) -> str:
                 f"the rule does not act: it was reverted to {before} {ago} ago, because "
                 f"{status.because}; {resume_hint()}"
             )
+    next_text = ""
+    if status.next_active_at is not None:
+        again = " again" if status.active else ""
+        next_text = f"; it acts{again} in {duration_text(max(0.0, status.next_active_at - at))}"
     if status.active:
-        return f"the rule acts in this hour; before it: {before}"
+        return f"the rule acts in this hour; before it: {before}{next_text}"
+    next_text = next_text.replace("; it", "; the rule")
     if status.listed:
-        return f"this hour is for comparison, with what ran before: {before}"
-    return f"this hour is not one of the rollout; what ran before: {before}"
+        return f"this hour is for comparison, with what ran before: {before}{next_text}"
+    return f"this hour is not one of the rollout; what ran before: {before}{next_text}"
 
 
 def resume_hint() -> str:
@@ -93,6 +100,26 @@ def state_text(status: RolloutStatus) -> str:
     if status.verdict is not RolloutVerdict.RUNNING:
         return f"rollout {status.verdict}"
     return "rollout: active hour" if status.active else "rollout: as before"
+
+
+def revert_text(status: RolloutStatus) -> str:
+    """What would revert the rule, and how near that is; empty: it does not act.
+
+    >>> print(revert_text(RolloutStatus(
+    ...     verdict=RolloutVerdict.RUNNING, active=True, listed=True, before="8", since=0.0,
+    ...     reverted_at=None, because="", active_totals=BlockTotals(), before_totals=BlockTotals(),
+    ...     difference=None, evidence=0.25,
+    ... )))
+    by most requests being late for about four minutes, or a fifth for ten: 25% of the evidence; \
+or by more late requests than before and than the SLO allows, over days
+    """
+    if status.verdict is not RolloutVerdict.RUNNING:
+        return ""
+    return (
+        "by most requests being late for about four minutes, or a fifth for ten: "
+        f"{percent_text(status.evidence)} of the evidence; or by more late requests than before "
+        "and than the SLO allows, over days"
+    )
 
 
 def comparison_text(status: RolloutStatus) -> str:

@@ -203,6 +203,7 @@ class State(Value, frozen=True, kw_only=True):
     # For how long a daemon that began without a saved state has observed; None: for long enough, or
     # there was a state.
     cold_start_s: float | None = None
+    is_first_start: bool = False  # no state had ever been saved, so that none was lost
 
 
 def capacity_of(observation: Observation) -> ClusterCapacity:

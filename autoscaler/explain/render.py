@@ -173,6 +173,8 @@ def _governed(view: ManagedView, ago: Callable[[float], str]) -> Iterator[_Row]:
         yield "rollout", view.rollout.message
         if view.rollout.comparison:
             yield "compared", view.rollout.comparison
+        if view.rollout.reverts:
+            yield "reverted", view.rollout.reverts
     if (last := view.last_update) is not None:
         change = _change(last.current, last.desired)
         if view.outcome.kind == last.kind and change == view.change.replace("->", "→"):

@@ -224,8 +224,11 @@ class RolloutView(Struct, frozen=True, kw_only=True):
     # Late fraction in active hours minus that before, and half of its interval; null: unknown yet.
     difference: float | None
     difference_half_width: float | None
+    next_active_at: float | None  # when the rule acts next; null: it does not, or not soon
+    evidence: float  # of a loss within minutes; 1 reverts the rule
     message: str
     comparison: str  # empty: nothing is compared yet
+    reverts: str  # what would revert the rule; empty: it does not act
 
 
 class ManagedView(Struct, frozen=True, kw_only=True, tag_field="status", tag="managed"):

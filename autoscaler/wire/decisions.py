@@ -24,7 +24,7 @@ from autoscaler.core.instructions import Override, Pause, instruction_text
 from autoscaler.core.next_poll import NextPoll
 from autoscaler.core.rollout_comparison import BlockTotals
 from autoscaler.core.rollout_hours import HOUR_S
-from autoscaler.core.rollout_status import RolloutStatus, comparison_text, rollout_text
+from autoscaler.core.rollout_status import RolloutStatus, comparison_text, revert_text, rollout_text
 from autoscaler.core.shortfall import ReportedStatus, Shortfall
 from autoscaler.core.slo_status import Expectation, SloStatus
 from autoscaler.core.step_text import step_text
@@ -183,8 +183,11 @@ def _rollout(status: RolloutStatus | None, at: float) -> RolloutView | None:
         before_totals=_rollout_totals(status.before_totals),
         difference=None if found is None else found.estimate,
         difference_half_width=None if found is None else found.half_width,
+        next_active_at=status.next_active_at,
+        evidence=status.evidence,
         message=rollout_text(status, at),
         comparison=comparison_text(status),
+        reverts=revert_text(status),
     )
 
 

@@ -32,9 +32,10 @@ from autoscaler.wire.state_document import (
     StoredStoppedDeployment,
 )
 
-STATE_VERSION = 3
-"""Version of the document of the whole state. Version 1 did not have `cold_start_s`, and version 2
-neither the shadows of dry runs nor gradual rollouts. Both can still be read."""
+STATE_VERSION = 4
+"""Version of the document of the whole state. Version 1 did not have `cold_start_s`, version 2
+neither the shadows of dry runs nor gradual rollouts, and version 3 neither `is_first_start` nor
+when the deployment of a rollout was created. All can still be read."""
 
 STOPPED_VERSION = 3
 """Version of the document of the stopped deployments. Version 1 was JSON. Version 2 did not have
@@ -118,14 +119,8 @@ def decode_state(content: bytes, policies: Iterable[AnyPolicy] = ()) -> DecodedS
         policies: the policies in use. Each reads the version in its `memory_format`.
     """
     try:
-        version = _check_header(content, StateDocument, 1, 2, STATE_VERSION)
-        stored: StoredState
-        if version == STATE_VERSION:
-            stored = msgspec.msgpack.decode(content, type=StateDocument).state
-        elif version == 2:
-            stored = msgspec.msgpack.decode(content, type=_StateDocumentVersion2).state
-        else:
-            stored = msgspec.msgpack.decode(content, type=_StateDocumentVersion1).state
+        version = _check_header(content, StateDocument, *_DOCUMENTS)
+        stored: StoredState = msgspec.msgpack.decode(content, type=_DOCUMENTS[version]).state
         state = _converted(replace(stored, deployments={}), State)
         known = {
             name: _converted(replace(each, memory=None), DeploymentState)
@@ -258,6 +253,25 @@ def _memory(
     return PolicyMemory(stored.policy, stored.version, value)
 
 
+# Version 3 of the state, without the fields that were added later.
+
+
+class _GradualRolloutVersion3(StoredGradualRollout, frozen=True, kw_only=True):
+    created_at: float | None = None
+
+
+class _StateVersion3(StoredState, frozen=True, kw_only=True):
+    rollouts: Mapping[str, _GradualRolloutVersion3]
+    is_first_start: bool = False
+
+
+class _StateDocumentVersion3(
+    Struct, frozen=True, kw_only=True, tag_field="document", tag=StateDocument.__struct_config__.tag
+):
+    version: int
+    state: _StateVersion3
+
+
 # Version 2 of the state, without the shadows and the gradual rollouts, which were added later.
 
 
@@ -265,9 +279,9 @@ class _DeploymentVersion2(StoredDeployment, frozen=True, kw_only=True):
     shadow: StoredShadow | None = None
 
 
-class _StateVersion2(StoredState, frozen=True, kw_only=True):
+class _StateVersion2(_StateVersion3, frozen=True, kw_only=True):
     deployments: Mapping[str, _DeploymentVersion2]
-    rollouts: dict[str, StoredGradualRollout] = msgspec.field(default_factory=dict)
+    rollouts: Mapping[str, _GradualRolloutVersion3] = msgspec.field(default_factory=dict)
 
 
 class _StateDocumentVersion2(
@@ -289,6 +303,15 @@ class _StateDocumentVersion1(
 ):
     version: int
     state: _StateVersion1
+
+
+_DOCUMENTS: Mapping[int, Any] = {
+    1: _StateDocumentVersion1,
+    2: _StateDocumentVersion2,
+    3: _StateDocumentVersion3,
+    STATE_VERSION: StateDocument,
+}
+"""The form of the document of the whole state, by version."""
 
 
 # Version 2 of the stopped deployments, without the fields that were added later.

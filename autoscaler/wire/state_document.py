@@ -1,4 +1,4 @@
-"""The stored form of the state, version 3: one struct for each value of the core.
+"""The stored form of the state, version 4: one struct for each value of the core.
 
 Once released, a field here keeps its name, its type and its meaning. So that a renamed field of the
 core cannot change a file:
@@ -337,6 +337,7 @@ class StoredGradualRollout(Stored, frozen=True, kw_only=True):
     first_block: int | None
     seen_at: float
     before: StoredSetting | None
+    created_at: float | None
     verdict: str
     reverted_at: float | None
     because: str
@@ -359,8 +360,9 @@ class StoredState(Stored, frozen=True, kw_only=True):
     resume_requested: tuple[str, ...]  # sorted
     starts: dict[str, StoredStartAttempt]
     seen_at: float | None
-    rollouts: dict[str, StoredGradualRollout]
+    rollouts: Mapping[str, StoredGradualRollout]
     cold_start_s: float | None
+    is_first_start: bool
 
     def __post_init__(self) -> None:
         force_setattr(self, "resume_requested", tuple(sorted(self.resume_requested)))

@@ -58,11 +58,17 @@ def state_of(*names, at=NOW - 10.0):
 class Store:
     """A store, and what it has logged."""
 
-    def __init__(self, directory, now=NOW, former=None, limits=DEFAULT_LIMITS):
+    def __init__(self, directory, now=NOW, former=None, limits=DEFAULT_LIMITS, lasts=True):
         self.log = structlog.testing.CapturingLogger()
         logger = structlog.wrap_logger(self.log, processors=[])
         self.port = SqliteStore(
-            directory, FakeClock(now), logger, limits=limits, former=former, in_thread=False
+            directory,
+            FakeClock(now),
+            logger,
+            limits=limits,
+            former=former,
+            outlives=lambda _directory: lasts,
+            in_thread=False,
         )
 
     async def open(self):
@@ -161,6 +167,26 @@ async def test_any_name_reason_and_instant(tmp_path_factory, name, reason, since
     found = await store.open()
     await store.port.close()
     assert (found.stopped, set(found.deployments)) == (stopped, {name})
+
+
+class TestTheFirstStart:
+    """A gradual rollout begins at once only if it cannot have been reverted before."""
+
+    async def test_a_directory_that_outlives_the_process_and_is_empty_shows_it(self, begin):
+        _, state = await begin()
+        assert state == State(is_first_start=True)
+
+    async def test_a_directory_that_ends_with_the_process_is_always_empty(self, begin):
+        _, state = await begin(lasts=False)
+        assert state == State()
+
+    async def test_a_file_that_was_set_aside_is_a_state(self, begin, path, written):
+        path.write_bytes(b"not a database" * 100)
+        for _ in range(2):
+            store, state = await begin()
+            assert not state.is_first_start
+            store.port._session.give_up()
+            path.unlink()
 
 
 class TestTheAge:

@@ -283,7 +283,7 @@ class Laboratory:
 
     def _store_of(self, config: Config, clock: Clock, log: Any) -> SqliteStore:
         assert config.state_dir is not None
-        store = _Store(config.state_dir, clock, log, in_thread=False)
+        store = _Store(config.state_dir, clock, log, outlives=lambda _: False, in_thread=False)
         store.laboratory = self
         return store
 

@@ -164,7 +164,9 @@ class Member(Daemon):
 
     def _open(self, config: Config, clock: Clock, log: Any) -> MemberStore:
         assert config.state_dir is not None
-        self.store = MemberStore(config.state_dir, clock, log, in_thread=False)
+        self.store = MemberStore(
+            config.state_dir, clock, log, outlives=lambda _: False, in_thread=False
+        )
         return self.store
 
     def _accept(self, config: Config, *, requested: bool) -> None:

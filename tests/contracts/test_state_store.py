@@ -39,7 +39,13 @@ class Sqlite:
 
     def another(self):
         log = structlog.wrap_logger(structlog.ReturnLogger())
-        return SqliteStore(self.directory, FakeClock(1_000.0), log, in_thread=self.in_thread)
+        return SqliteStore(
+            self.directory,
+            FakeClock(1_000.0),
+            log,
+            outlives=lambda _directory: True,
+            in_thread=self.in_thread,
+        )
 
     def fail(self):
         self.directory.rename(self.directory.with_name("away"))
@@ -122,8 +128,13 @@ def state_of(*names, at=990.0):
     )
 
 
-async def test_nothing_is_stored_at_first(world):
-    assert await restarted(world) == State()
+async def test_nothing_is_stored_at_first_and_that_is_known(world):
+    assert await restarted(world) == State(is_first_start=True)
+
+
+async def test_once_a_state_is_saved_no_start_is_the_first(world):
+    world.store.checkpoint(state_of("elser"))
+    assert not (await restarted(world)).is_first_start
 
 
 @pytest.mark.parametrize("stopped", [{}, {"elser": ELSER}, {"elser": ELSER, "e5": E5}], ids=len)

@@ -10,6 +10,8 @@ from autoscaler.core.rollout_comparison import (
     BlockTotals,
     Evidence,
     difference,
+    evidence_of_loss,
+    is_gross_loss,
     is_small_loss,
     observed,
     with_hour,
@@ -27,49 +29,77 @@ def minutes(fractions, *, allowed=0.01, unavoidable=0.0, requests=100.0, evidenc
     return found
 
 
-def test_four_minutes_in_which_all_requests_are_late_are_a_gross_loss():
-    assert not minutes([1.0] * 3).loss
-    assert minutes([1.0] * 4).loss
+def test_five_minutes_in_which_all_requests_are_late_are_a_gross_loss():
+    assert not is_gross_loss(minutes([1.0] * 4), 0.01)
+    assert is_gross_loss(minutes([1.0] * 5), 0.01)
 
 
 def test_a_burst_of_two_minutes_is_none():
-    assert not minutes([1.0, 1.0] + [0.0] * 30 + [1.0, 1.0]).loss
+    assert not is_gross_loss(minutes([1.0, 1.0] + [0.0] * 30 + [1.0, 1.0]), 0.01)
 
 
 def test_minutes_without_requests_between_bursts_neither_count_nor_delay():
     found = Evidence()
-    for _ in range(4):
+    for _ in range(5):
         found = minutes([1.0], evidence=found)
         for _ in range(18):
             found = observed(found, 0.0, 0.0, 0.0, 10.0, 0.01)
-    assert found.loss
+    assert is_gross_loss(found, 0.01)
 
 
 def test_what_the_slo_allows_is_no_loss_however_long_it_lasts():
-    assert not minutes([0.01] * 2000).loss
-    assert not minutes([0.02] * 10).loss
+    assert not is_gross_loss(minutes([0.01] * 2000), 0.01)
+    assert not is_gross_loss(minutes([0.02] * 10), 0.01)
 
 
 def test_a_tenth_that_is_late_is_a_gross_loss_within_half_an_hour():
-    assert minutes([0.1] * 30).loss
+    assert is_gross_loss(minutes([0.1] * 30), 0.01)
 
 
 def test_late_requests_that_were_to_be_expected_before_are_no_loss():
-    assert not minutes([1.0] * 30, unavoidable=1.0).loss
-    assert not minutes([0.3] * 30, unavoidable=0.4).loss
+    assert not is_gross_loss(minutes([1.0] * 30, unavoidable=1.0), 0.01)
+    assert not is_gross_loss(minutes([0.3] * 30, unavoidable=0.4), 0.01)
 
 
 def test_weeks_without_a_late_request_do_not_delay_a_revert():
     good = minutes([0.0] * 5000)
-    assert minutes([1.0] * 4, evidence=good).loss
+    assert is_gross_loss(minutes([1.0] * 5, evidence=good), 0.01)
 
 
 def test_a_few_requests_are_not_a_minute():
     found = Evidence()
     for _ in range(20):  # two minutes with nine requests, all of them late
         found = observed(found, 0.45, 0.45, 0.0, 6.0, 0.01)
-    assert not found.loss
+    assert not is_gross_loss(found, 0.01)
     assert found.run_requests == 0.0
+
+
+def test_a_minute_counts_before_its_end_once_its_late_requests_suffice():
+    found = minutes([1.0] * 4)
+    seconds = 0
+    while not is_gross_loss(found, 0.01):
+        found = observed(found, 10.0, 10.0, 0.0, 10.0, 0.01)
+        seconds += 10
+    assert 10 <= seconds <= 30
+    assert is_gross_loss(observed(found, 0.0, 0.0, 0.0, 5.0, 0.01), 0.01)
+
+
+def test_the_first_seconds_of_a_minute_do_not_stand_for_the_rest_of_it():
+    found = observed(minutes([1.0] * 3), 100.0, 100.0, 0.0, 5.0, 0.01)
+    assert not is_gross_loss(found, 0.01)
+
+
+def test_with_six_requests_a_minute_all_of_them_late_ten_minutes_are_enough():
+    found, minutes_passed = Evidence(), 0
+    while not is_gross_loss(found, 0.01):
+        found = observed(found, 6.0, 6.0, 0.0, 60.0, 0.01)
+        minutes_passed += 1
+    assert minutes_passed <= 10
+
+
+def test_the_evidence_is_stated_as_a_fraction_of_what_reverts():
+    assert evidence_of_loss(Evidence()) == 0.0
+    assert 0.5 < evidence_of_loss(minutes([1.0] * 3)) < 1.0
 
 
 def hours(fractions, requests=1000.0):

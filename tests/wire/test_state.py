@@ -85,7 +85,7 @@ class TestGoldenFiles:
     @staticmethod
     def without_shadows():
         known = {id_: replace(each, shadow=None) for id_, each in WHOLE.deployments.items()}
-        return replace(WHOLE, deployments=known, rollouts={})
+        return replace(WHOLE, deployments=known, rollouts={}, is_first_start=False)
 
     def test_the_state_of_version_1_is_decoded(self):
         """It does not say whether the daemon began without a state, so that nothing is held."""
@@ -100,13 +100,21 @@ class TestGoldenFiles:
         assert same(decoded.state, self.without_shadows())
 
     def test_the_state_of_version_3_is_decoded(self):
+        """Its rollouts keep their verdicts, and learn with the next poll when their deployments
+        were created."""
         decoded = decode_state(golden("state-3.hex"), POLICIES)
+        assert decoded.messages == ()
+        rollouts = {id_: replace(each, created_at=None) for id_, each in WHOLE.rollouts.items()}
+        assert same(decoded.state, replace(WHOLE, rollouts=rollouts, is_first_start=False))
+
+    def test_the_state_of_version_4_is_decoded(self):
+        decoded = decode_state(golden("state-4.hex"), POLICIES)
         assert decoded.messages == ()
         assert same(decoded.state, WHOLE)
 
-    def test_the_state_is_encoded_as_version_3(self):
-        assert STATE_VERSION == 3
-        assert hexadecimal(encode_state(WHOLE).content) == (DATA / "state-3.hex").read_text()
+    def test_the_state_is_encoded_as_version_4(self):
+        assert STATE_VERSION == 4
+        assert hexadecimal(encode_state(WHOLE).content) == (DATA / "state-4.hex").read_text()
 
     def test_the_stopped_deployments_of_version_2_are_decoded(self):
         """They do not have the memory that processes use, which is unknown then."""
@@ -219,7 +227,7 @@ class TestUnreadable:
         (message,) = decoded.messages
         assert message == (
             "starting without the stored state: it is of version 9, and this program reads "
-            "versions 1, 2 and 3"
+            "versions 1, 2, 3 and 4"
         )
 
     @pytest.mark.parametrize(

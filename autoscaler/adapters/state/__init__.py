@@ -10,6 +10,7 @@ database        the tables of an open file
 description     where the state is, for people
 history         the history in an open database, within its limits
 stopped_copy    a copy of what must not be lost
+mounts          whether a directory outlives the process
 lock            one process at a time
 former_file     the file in which earlier releases recorded stopped deployments
 """

@@ -120,7 +120,9 @@ class DocumentStateStore:
         self._log.info(
             "state.opened", message=opened_text(self._documents.place, size_bytes, found)
         )
-        return found.state
+        if self._cluster or SHARED in contents.documents:
+            return found.state
+        return replace(found.state, is_first_start=True)
 
     async def bind(self, cluster_uuid: str) -> str:
         """See `StateStore`. The documents of another cluster are copies, for example from a

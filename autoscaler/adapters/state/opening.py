@@ -125,6 +125,12 @@ def set_aside(path: Path, kind: str, suffix: str) -> Path:
     return aside
 
 
+def was_set_aside(path: Path) -> bool:
+    """Whether a file of this name has been set aside."""
+    kinds = (f"{path.name}.damaged-*", f"{path.name}.cluster-*")
+    return any(any(path.parent.glob(kind)) for kind in kinds)
+
+
 def _opened(path: Path, named: Path) -> Database:
     """
     Args:

@@ -22,6 +22,7 @@ from autoscaler.adapters.state.opening import (
     read_copy,
     salvaged,
     set_aside,
+    was_set_aside,
 )
 from autoscaler.adapters.state.restore import CLUSTER, INSTRUCTIONS, SHARED, STOPPED
 from autoscaler.adapters.state.stopped_copy import FILE_NAME, StoppedCopy
@@ -61,6 +62,11 @@ class Session:
     def size_bytes(self) -> int:
         """Of the file; 0 if there is none."""
         return 0 if self._database is None else self._database.size_bytes
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether no file was set aside in the directory."""
+        return not was_set_aside(self.path)
 
     def take(self) -> tuple[Contents, tuple[str, ...]]:
         """Take the file: what is in it, and a message for each problem.

@@ -17,7 +17,8 @@ from msgspec.structs import replace
 
 from autoscaler.adapters.state.former_file import FormerFile
 from autoscaler.adapters.state.history import HistoryLimits
-from autoscaler.adapters.state.restore import opened_text, restored
+from autoscaler.adapters.state.mounts import outlives_the_process
+from autoscaler.adapters.state.restore import SHARED, opened_text, restored
 from autoscaler.adapters.state.session import DEFAULT_LIMITS, Session
 from autoscaler.core.instructions import Instructions
 from autoscaler.core.policies import AnyPolicy
@@ -58,6 +59,7 @@ class SqliteStore:
     Args:
         limits: what is kept of the history.
         former: the file from which stopped deployments are taken over when this one begins.
+        outlives: whether a directory outlives the process, as far as is known.
         in_thread: False: the caller writes, and waits. For commands, and for tests whose time is
             virtual.
     """
@@ -70,11 +72,13 @@ class SqliteStore:
         *,
         limits: HistoryLimits = DEFAULT_LIMITS,
         former: FormerFile | None = None,
+        outlives: Callable[[Path], bool] = outlives_the_process,
         in_thread: bool = True,
     ) -> None:
         self._session = Session(directory, former, limits)
         self._clock = clock
         self._log = log
+        self._outlives = outlives
         self._in_thread = in_thread
         self._executor: Executor | None = None  # None: not open
         self._newest: State | None = None  # to be written as soon as the thread is free
@@ -110,7 +114,9 @@ class SqliteStore:
             self._log.warning("state.not_restored", message=message)
         path, size_bytes, _ = self.status
         self._log.info("state.opened", message=opened_text(path, size_bytes, found))
-        return found.state
+        if problems or SHARED in contents.documents or not self._session.is_alone:
+            return found.state
+        return replace(found.state, is_first_start=self._outlives(path.parent))
 
     @property
     def is_open(self) -> bool:

@@ -38,6 +38,7 @@ class PlanContext(Value, frozen=True, kw_only=True):
     polling: Polling  # how often the cluster may be polled
     instructions: Instructions = Instructions()  # of operators
     cold_start_s: float | None = None  # see `State`, with this observation
+    is_first_start: bool = False  # see `State`
     blind_s: Mapping[str, float] = {}  # since the last measurement, by deployment id
     utc_offsets_s: Mapping[str, float] = {}  # of local time now, by time zone
 
@@ -71,6 +72,7 @@ def plan_context_of(
         utc_offsets_s=utc_offsets_s,
         instructions=state.instructions,
         cold_start_s=observed_s(state, observation.at, max_interval_s),
+        is_first_start=state.is_first_start,
     )
 
 

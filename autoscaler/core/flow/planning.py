@@ -238,6 +238,7 @@ def plan_in_parts(
         instructions=state.instructions,
         rollouts=rollouts,
         cold_start_s=context.cold_start_s,
+        is_first_start=state.is_first_start and context.cold_start_s is not None,
     )
 
 

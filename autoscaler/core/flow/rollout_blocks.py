@@ -17,12 +17,19 @@ from autoscaler.core.gradual_rollout import (
     compared,
     in_block,
     is_warm,
+    recreated,
     restarted,
     setting_text,
     status_of,
 )
 from autoscaler.core.policies import MAX_ALLOCATIONS
-from autoscaler.core.rollout_hours import RolloutHours, block_at, is_listed
+from autoscaler.core.rollout_hours import (
+    RolloutHours,
+    begin_of,
+    block_at,
+    is_listed,
+    next_active,
+)
 from autoscaler.core.rollout_status import (
     RolloutEvent,
     RolloutEventKind,
@@ -44,6 +51,7 @@ class RolloutBlock(Value, frozen=True, kw_only=True):
     configured: Rule  # with the schedules that are open
     present: Setting | None  # None: it cannot be read, or be restored
     listed: bool  # whether the block is one of the rollout
+    utc_offset_s: float  # of local time
     overridden: bool  # by an operator: the rule governs the deployment, whatever the block
     events: tuple[RolloutEvent, ...] = ()
 
@@ -73,7 +81,7 @@ def block_of(
     known, last = state.rollouts.get(name), state.deployments.get(name)
     events: tuple[RolloutEvent, ...] = ()
     if known is None:
-        waits = context.cold_start_s is not None
+        waits = context.cold_start_s is not None and not context.is_first_start
         rollout = begun(name, hours, at, present, waits=waits)
         kind = RolloutEventKind.WAITS if waits else RolloutEventKind.BEGUN
         text = rollout_text(status_of(rollout, listed=False), at) if waits else _begun(rollout)
@@ -85,23 +93,34 @@ def block_of(
         events = (RolloutEvent(deployment_id=name, at=at, kind=kind, text=text),)
     else:
         rollout = known
+    if (new := recreated(rollout, stats.server_created_at, present)) is not None:
+        if known is not None and new.before != rollout.before:
+            text = f"the deployment was created again; what runs before the rule: {_text(new)}"
+            kind = RolloutEventKind.CHANGED
+            events += (RolloutEvent(deployment_id=name, at=at, kind=kind, text=text),)
+        rollout = new
     if present is not None and _follows(rollout, rule, last, present):
         rollout = replace(rollout, before=present)
-    block = block_at(at, context.utc_offsets_s.get(hours.timezone, 0.0))
+    utc_offset_s = context.utc_offsets_s.get(hours.timezone, 0.0)
+    block = block_at(at, utc_offset_s)
     return RolloutBlock(
         rollout=in_block(rollout, hours, block, at),
         hours=hours,
         configured=rule,
         present=present,
         listed=is_listed(hours, block),
+        utc_offset_s=utc_offset_s,
         overridden=context.instructions.override_of(name, at) is not None,
         events=events,
     )
 
 
 def _begun(rollout: GradualRollout) -> str:
-    before = "unknown" if rollout.before is None else setting_text(rollout.before)
-    return f"the gradual rollout begins; what runs before it: {before}"
+    return f"the gradual rollout begins; what runs before it: {_text(rollout)}"
+
+
+def _text(rollout: GradualRollout) -> str:
+    return "unknown" if rollout.before is None else setting_text(rollout.before)
 
 
 def _setting(stats: DeploymentStats) -> Setting | None:
@@ -173,7 +192,13 @@ def _as_before(rule: Rule, before: Setting | None) -> Rule:
 
 def status(block: RolloutBlock | None) -> RolloutStatus | None:
     """The gradual rollout for the decision."""
-    return None if block is None else status_of(block.rollout, listed=block.listed)
+    if block is None:
+        return None
+    rollout, next_at = block.rollout, None
+    if rollout.verdict is RolloutVerdict.RUNNING and rollout.block is not None:
+        following = next_active(block.hours, rollout.block, rollout.seed)
+        next_at = None if following is None else begin_of(following, block.utc_offset_s)
+    return status_of(rollout, listed=block.listed, next_active_at=next_at)
 
 
 def after_decision(

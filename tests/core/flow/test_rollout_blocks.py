@@ -16,9 +16,10 @@ from autoscaler.core.flow.cycle import begin_cycle, end_cycle
 from autoscaler.core.gradual_rollout import continued, restarted, waiting
 from autoscaler.core.instructions import Instructions, Override
 from autoscaler.core.rollout_hours import RolloutHours, block_at, is_active
-from autoscaler.core.rollout_status import RolloutEventKind, RolloutVerdict
+from autoscaler.core.rollout_status import RolloutEventKind, RolloutVerdict, rollout_text
 from autoscaler.core.slo.policy import SloPolicy
 from autoscaler.core.state import State
+from autoscaler.core.units import duration_text
 from autoscaler.core.values import AdaptiveAllocations, Reason, Schedule
 from tests.observations import deployment, node, observation, outcome, policy, rule
 
@@ -39,7 +40,7 @@ class Simulated:
         )
         self.completed = 0
         self.changes, self.events, self.decision = [], [], None
-        self.missing = False
+        self.missing, self.created_at = False, 1.0
         self.open_schedules = set()
 
     @property
@@ -70,6 +71,7 @@ class Simulated:
             running_allocations=self.allocations,
             adaptive=self.adaptive,
         )
+        stats = replace(stats, server_created_at=self.created_at)
         seen = observation(self.at, stats)
         cycle = begin_cycle(
             self.state, seen, policy(self.rule), lambda _at, _schedules: self.open_schedules
@@ -253,6 +255,54 @@ def test_while_it_waits_no_schedule_changes_what_ran_before():
     assert (simulated.rollout.before, simulated.allocations) == (Setting(3), 7)
 
 
+def test_at_the_very_first_start_it_begins_at_once():
+    """No state has been saved before, so that no revert can have been lost."""
+    simulated = Simulated(allocations=3, state=State(cold_start_s=0.0, is_first_start=True))
+    simulated.poll()
+    assert simulated.rollout.verdict is RolloutVerdict.RUNNING
+    assert simulated.rollout.before == Setting(3)
+    assert simulated.kinds() == [RolloutEventKind.BEGUN]
+
+
+def test_a_deployment_that_was_created_again_has_the_setting_it_was_created_with():
+    simulated = Simulated(allocations=9)
+    simulated.until(active=True)
+    simulated.run(600)
+    simulated.created_at, simulated.allocations = simulated.at, 2
+    simulated.poll()
+    assert simulated.rollout.before == Setting(2)
+    assert simulated.kinds()[-1] is RolloutEventKind.CHANGED
+    simulated.until(active=False)
+    simulated.run(300)
+    assert simulated.allocations == 2
+
+
+def test_a_clock_that_is_set_back_does_not_stop_the_comparison():
+    simulated = Simulated(allocations=9, per_s=40.0, max_allocations=2)
+    simulated.until(active=True)
+    state = simulated.state
+    later = replace(simulated.rollout, switched_at=simulated.at + 86_400.0)
+    simulated.state = replace(state, rollouts={"elser": later})
+    simulated.run(600)
+    assert simulated.rollout.verdict is RolloutVerdict.REVERTED
+
+
+def test_it_says_when_the_rule_acts_next_and_how_near_a_revert_is():
+    simulated = Simulated(allocations=9, per_s=40.0, max_allocations=2)
+    simulated.run(30)
+    status = simulated.decision.rollout
+    assert (
+        f"the rule acts in {duration_text(status.next_active_at - simulated.at)}"
+        in rollout_text(status, simulated.at)
+    )
+    simulated.until(active=True)
+    assert abs(simulated.at - status.next_active_at) <= 10.0
+    simulated.run(180)
+    assert 0.2 < simulated.decision.rollout.evidence < 1.0
+    simulated.run(300)
+    assert simulated.decision.rollout.next_active_at is None
+
+
 def test_what_another_writer_sets_in_a_returned_hour_is_what_returns_from_then_on():
     simulated = Simulated(allocations=9)
     simulated.until(active=True)
@@ -321,10 +371,10 @@ def test_a_dry_run_states_the_hours_and_compares_nothing():
     assert simulated.rollout.before == Setting(11)
 
 
-def test_the_first_minutes_of_a_block_are_not_compared():
+def test_the_first_minute_of_a_block_is_not_compared():
     simulated = Simulated(allocations=9)
     simulated.until(active=True)
-    simulated.run(110)
+    simulated.run(50)
     assert simulated.rollout.active_totals.requests == 0.0
     simulated.run(60)
     assert simulated.rollout.active_totals.requests > 0.0
@@ -363,6 +413,7 @@ class TestContinuing:
         simulated.poll()
         (found,) = waiting(simulated.state.rollouts).values()
         assert found.verdict is RolloutVerdict.WAITING
+        assert found.before is None  # it may be what the former leader set in an active hour
         (found,) = waiting(reverted().state.rollouts).values()
         assert found.verdict is RolloutVerdict.REVERTED
 
