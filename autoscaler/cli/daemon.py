@@ -35,8 +35,10 @@ def run(path: Path | None) -> None:
     from autoscaler.adapters.systemd import ServiceManager
     from autoscaler.config import ConfigError
     from autoscaler.daemon import Daemon
+    from autoscaler.heap import keep_what_is_loaded, share_one_arena
     from autoscaler.threads import run as run_loop
 
+    share_one_arena()
     load = partial(read_config, path)
     try:
         logging = load().logging
@@ -50,7 +52,9 @@ def run(path: Path | None) -> None:
 
         async def serve() -> None:
             service = ServiceManager(os.environ)
-            await Daemon(load, log_lines_dropped=dropped, service=service).run()
+            daemon = Daemon(load, log_lines_dropped=dropped, service=service)
+            keep_what_is_loaded()
+            await daemon.run()
 
         def dropped() -> dict[str, int]:
             return {"rate": rates.suppressed, "queue": stream.dropped}

@@ -1,15 +1,18 @@
 """The text of the metrics is what the library makes of them."""
 
+import tracemalloc
 from collections.abc import Iterator
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
 from autoscaler.adapters.admin_http.exposition import SAMPLES_OF_A_PIECE, exposition
 from autoscaler.adapters.prometheus import DaemonMetrics, PrometheusRecorder
 from autoscaler.core.decision import OutcomeKind
+from autoscaler.shared_labels import SharedLabels
 from tests.adapters.recorded import cycle, outcome, steady
 from tests.adapters.test_prometheus import busy_cycle
 from tests.fakes import FakeClock
@@ -98,3 +101,54 @@ def test_pieces_are_small(encode):
     pieces = list(exposition(registry_of(recorded("", *names)), encode))
     assert all(pieces)
     assert max(piece.count(b"\n") for piece in pieces) <= SAMPLES_OF_A_PIECE + 2
+
+
+def test_the_memory_of_a_scrape_does_not_grow_with_the_number_of_families():
+    """Labels that one family alone has are forgotten with it."""
+
+    class Distinct(Collector):
+        def __init__(self, families: int) -> None:
+            self._families = families
+
+        def collect(self) -> Iterator[Metric]:
+            shared = [SharedLabels({"deployment": f"e5-{n}"}) for n in range(500)]
+            for number in range(self._families):
+                metric = Metric(f"metric_{number}", "Help.", "gauge")
+                own = [labels | {"reason": f"{number}"} for labels in shared]
+                metric.samples = [Sample(metric.name, each, 1.0) for each in own]
+                yield metric
+
+    def peak(families: int) -> int:
+        registry = registry_of(Distinct(families))
+        tracemalloc.start()
+        for _ in exposition(registry, generate_latest):
+            pass
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    assert peak(20) < 1.5 * peak(2)
+
+
+def test_labels_that_families_share_are_made_into_text_once():
+    shared = SharedLabels({"deployment": "e5"})
+    families = [Metric(name, "Help.", "gauge") for name in ("one", "two")]
+    for metric in families:
+        metric.samples = [Sample(metric.name, shared, 1.0)]
+    registry = registry_of(Families(*families))
+    shared.text = '{deployment="known"}'
+    assert b"".join(exposition(registry, generate_latest)).count(b'{deployment="known"} 1.0') == 2
+
+
+def test_the_shown_labels_are_made_once():
+    made = []
+
+    def make(labels):
+        made.append(labels)
+        return {"cluster": "eu", **labels}
+
+    labels = SharedLabels({"deployment": "e5"})
+    assert labels.shown(make) is labels.shown(make)
+    assert labels.shown(make) == {"cluster": "eu", "deployment": "e5"}
+    assert len(made) == 1
+    assert (unchanged := SharedLabels({"a": "b"})).shown(dict) is unchanged

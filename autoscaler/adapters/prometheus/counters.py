@@ -13,9 +13,9 @@ from prometheus_client.samples import Sample
 from prometheus_client.utils import floatToGoString
 
 from autoscaler.adapters.prometheus.families import MetricFamily
+from autoscaler.shared_labels import Labels
 
 K = TypeVar("K", bound=Hashable)
-Labels = dict[str, str]
 
 
 class LabelledCounter(Generic[K]):

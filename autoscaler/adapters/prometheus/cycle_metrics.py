@@ -18,9 +18,9 @@ from autoscaler.core.decision import Decision, Outcome, Plan
 from autoscaler.core.rollout_comparison import BlockTotals
 from autoscaler.core.rollout_status import RolloutStatus, RolloutVerdict
 from autoscaler.core.values import Cluster, DeploymentStats, NodeStats, Observation, Reason
+from autoscaler.shared_labels import Labels, SharedLabels
 
 T = TypeVar("T")
-Labels = dict[str, str]
 Rows = Sequence[tuple[Labels, T]]
 
 
@@ -38,18 +38,19 @@ def collect_cycle(
         node_labels: by node id.
         per_node: includes those of each deployment on each node.
     """
-    deployments = [({"deployment": id_}, stats) for id_, stats in observation.deployments.items()]
-    yield from _deployments(deployments)
+    known = {id_: SharedLabels({"deployment": id_}) for id_ in observation.deployments}
+    yield from _deployments([(known[id_], each) for id_, each in observation.deployments.items()])
     nodes = [
-        ({"deployment": stats.deployment_id, "node": label}, node)
+        (SharedLabels({"deployment": stats.deployment_id, "node": label}), node)
         for stats in observation.deployments.values()
+        if per_node
         for label, node in by_label(stats.nodes, node_labels).items()
     ]
-    yield from _nodes(nodes if per_node else [])
-    yield _process_memory(nodes)
+    yield from _nodes(nodes)
+    yield _process_memory(observation, node_labels)
     yield family(families.PER_NODE, [({}, float(per_node))])
     yield from _cluster(observation.cluster, node_labels)
-    yield from _decisions(observation, plan)
+    yield from _decisions(observation, plan, known)
     levels = [(each.decision.deployment_id, condition(each).level) for each in outcomes]
     levels += [(id_, Level.UNMANAGED) for id_ in plan.unmanaged]
     yield family(
@@ -73,11 +74,12 @@ def _deployments(rows: Rows[DeploymentStats]) -> Iterator[Metric]:
     yield _states(cluster_families.ALLOCATION_STATE, [(own, s.allocation_state) for own, s in rows])
 
 
-def _process_memory(rows: Rows[NodeStats]) -> Metric:
+def _process_memory(observation: Observation, node_labels: Mapping[str, str]) -> Metric:
     used: dict[str, int] = {}
-    for own, node in rows:
-        if node.memory_bytes is not None:
-            used[own["node"]] = used.get(own["node"], 0) + node.memory_bytes
+    for stats in observation.deployments.values():
+        for label, node in by_label(stats.nodes, node_labels).items():
+            if node.memory_bytes is not None:
+                used[label] = used.get(label, 0) + node.memory_bytes
     return family(
         cluster_families.PROCESS_MEMORY,
         [({"node": label}, float(total)) for label, total in used.items()],
@@ -107,10 +109,12 @@ def _cluster(cluster: Cluster | None, node_labels: Mapping[str, str]) -> Iterato
         yield _measured(cluster_metric, [({}, cluster)] if cluster else [])
 
 
-def _decisions(observation: Observation, plan: Plan) -> Iterator[Metric]:
+def _decisions(
+    observation: Observation, plan: Plan, known: Mapping[str, Labels]
+) -> Iterator[Metric]:
     rows = [
         (
-            {"deployment": decision.deployment_id},
+            known[decision.deployment_id],
             DecisionRow(decision, observation.deployments[decision.deployment_id]),
         )
         for decision in plan.decisions

@@ -11,7 +11,6 @@ from autoscaler.adapters.prometheus import families, shadow_families, slo_famili
 from autoscaler.adapters.prometheus.counters import (
     Histogram,
     LabelledCounter,
-    Labels,
     histogram_family,
 )
 from autoscaler.adapters.prometheus.cycle_metrics import collect_cycle, family
@@ -30,6 +29,7 @@ from autoscaler.ports import (
     Leadership,
     ObservationFailed,
 )
+from autoscaler.shared_labels import Labels, SharedLabels
 from autoscaler.text import label
 
 CYCLE_BUCKETS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -82,21 +82,18 @@ class _Counts:
         self.slo_late_requests += slo.late_requests
 
 
-class _ShownLabels(dict[int, tuple[Labels, Labels]]):
+class _ShownLabels:
     """The labels with that of the cluster. Ids and names, which are labels too, may contain any
-    characters. Samples of many families have the same mapping, and have it afterwards: it is known
-    by its identity, and kept so that it stays alive."""
+    characters."""
 
     def __init__(self, cluster: str) -> None:
-        super().__init__()
         self._first = {"cluster": cluster} if cluster else {}
 
     def of(self, labels: Labels) -> Labels:
-        known = self.get(id(labels))
-        if known is None:
-            shown = self._first | {name: label(text) for name, text in labels.items()}
-            known = self[id(labels)] = (labels, shown)
-        return known[1]
+        return labels.shown(self._made) if isinstance(labels, SharedLabels) else self._made(labels)
+
+    def _made(self, labels: Labels) -> Labels:
+        return self._first | {name: label(text) for name, text in labels.items()}
 
 
 class KeptState(Protocol):
@@ -245,32 +242,32 @@ class PrometheusRecorder(Collector):
         return max(0.0, self._clock.now() - self._observed_at)
 
     def _of_deployments(self, deployments: Mapping[str, _Counts]) -> Iterator[Metric]:
-        each = [(id_, counts) for id_, counts in deployments.items()]
+        each = [(SharedLabels({"deployment": id_}), counts) for id_, counts in deployments.items()]
         yield family(
             families.DECISIONS,
             [
-                ({"deployment": id_, "reason": str(reason)}, float(count))
-                for id_, counts in each
+                ({**own, "reason": str(reason)}, float(count))
+                for own, counts in each
                 for reason, count in counts.decisions.items()
             ],
         )
         yield family(
             families.UPDATES,
             [
-                ({"deployment": id_, "outcome": str(kind)}, float(count))
-                for id_, counts in each
+                ({**own, "outcome": str(kind)}, float(count))
+                for own, counts in each
                 for kind, count in counts.updates.items()
             ],
         )
         yield family(
             families.LAST_UPDATE_AT,
             [
-                ({"deployment": id_, "outcome": str(last[0])}, last[1])
-                for id_, counts in each
+                ({**own, "outcome": str(last[0])}, last[1])
+                for own, counts in each
                 if (last := counts.last_update) is not None
             ],
         )
-        with_slo = [({"deployment": id_}, counts) for id_, counts in each if counts.has_slo]
+        with_slo = [(own, counts) for own, counts in each if counts.has_slo]
         yield family(
             slo_families.REQUESTS, [(own, float(counts.slo_requests)) for own, counts in with_slo]
         )
@@ -278,34 +275,34 @@ class PrometheusRecorder(Collector):
             slo_families.LATE_REQUESTS,
             [(own, counts.slo_late_requests) for own, counts in with_slo],
         )
-        dry = [({"deployment": id_}, c.shadow) for id_, c in each if c.shadow is not None]
+        dry = [(own, counts.shadow) for own, counts in each if counts.shadow is not None]
         for counter, value_of in shadow_families.COUNTERS:
             yield family(counter, [(own, value_of(totals)) for own, totals in dry])
         yield family(
             families.SAMPLE_ISSUES,
             [
-                ({"deployment": id_, "issue": str(issue)}, float(count))
-                for id_, counts in each
+                ({**own, "issue": str(issue)}, float(count))
+                for own, counts in each
                 for issue, count in counts.issues.items()
             ],
         )
         yield family(
             families.EXTERNAL_CHANGES,
-            [({"deployment": id_}, float(counts.external_changes)) for id_, counts in each],
+            [(own, float(counts.external_changes)) for own, counts in each],
         )
         yield family(
             families.UNKNOWN_FIGURES,
             [
-                ({"deployment": id_, "figures": figures}, float(count))
-                for id_, counts in each
+                ({**own, "figures": figures}, float(count))
+                for own, counts in each
                 for figures, count in counts.unknown.items()
             ],
         )
         yield histogram_family(
             families.LEAD_TIME,
             [
-                ({"deployment": id_, "new_node": str(new_node).lower()}, histogram)
-                for id_, counts in each
+                ({**own, "new_node": str(new_node).lower()}, histogram)
+                for own, counts in each
                 for new_node, histogram in list(counts.lead_times.items())
             ],
         )
