@@ -23,6 +23,7 @@ from autoscaler.wire.stats_document import (
 )
 from autoscaler.wire.unknown_figures import (
     has_node_twice,
+    is_priority_unknown,
     is_serverless,
     is_settings_unknown,
     lacks_identity,
@@ -252,7 +253,7 @@ def _deployment(model: ModelDocument, document: DeploymentDocument) -> Deploymen
         model_id,
         intern(state),
         document.reason[:MAX_TEXT],
-        intern(document.priority or "normal"),
+        "" if is_priority_unknown(document) else intern(document.priority or "normal"),
         requested,
         status.allocation_count,
         status.target_allocation_count,

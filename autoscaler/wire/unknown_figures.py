@@ -50,6 +50,18 @@ def unknown_figures(document: DeploymentDocument, stats: DeploymentStats) -> tup
     return tuple(names)
 
 
+_PRIORITIES = frozenset({"", "low", "normal"})
+"""The priorities that a response has. Only a request may have them in capitals.
+
+Source: elastic/elasticsearch, xpack/core/ml/inference/assignment/Priority.java.
+"""
+
+
+def is_priority_unknown(document: DeploymentDocument) -> bool:
+    """Whether the priority is null, or one that Elasticsearch does not have."""
+    return document.priority not in _PRIORITIES
+
+
 def is_serverless(document: DeploymentDocument) -> bool:
     """Whether the entry has the form of serverless, which reports no state and names no nodes."""
     return document.state == "" and document.allocation_status is None
@@ -59,7 +71,7 @@ def is_settings_unknown(document: DeploymentDocument) -> bool:
     """Whether it is not known if adaptive allocations are enabled, or if more than one allocation
     is permitted, which low priority does not."""
     adaptive = document.adaptive_allocations
-    return document.priority is None or (adaptive is not None and adaptive.enabled is None)
+    return is_priority_unknown(document) or (adaptive is not None and adaptive.enabled is None)
 
 
 def lacks_identity(node: NodeDocument) -> bool:
@@ -89,7 +101,7 @@ def _is_complete(node: NodeDocument) -> bool:
 
 
 def _of_deployment(document: DeploymentDocument, stats: DeploymentStats) -> Iterator[str]:
-    if document.priority is None:
+    if is_priority_unknown(document):
         yield "priority"
     elif stats.allocations is None:
         yield "number_of_allocations" if document.number_of_allocations is None else ADAPTIVE

@@ -183,7 +183,7 @@ def test_a_queue_that_is_longer_than_its_capacity_is_no_backlog(tmp_path):
     assert {decision.reason for decision in decisions} == {Reason.DATA_QUALITY}
 
 
-@pytest.mark.parametrize("priority", [None, 3, [], {}], ids=str)
+@pytest.mark.parametrize("priority", [None, 3, [], {}, "LOW", "Normal", "high", " low"], ids=str)
 def test_a_priority_that_cannot_be_read_is_not_the_normal_one(tmp_path, priority):
     answers = [statistics(route(step, share=2.0)) for step in range(ANSWERS)]
     for answer in answers:

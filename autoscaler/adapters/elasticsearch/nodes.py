@@ -23,8 +23,8 @@ def cluster_of(
 ) -> Cluster | None:
     """The machine learning nodes as far as they are known; None if nothing is known.
 
-    Any of the three may be missing, because they need different privileges. `with_upgrade_mode` adds
-    upgrade mode.
+    Any of the three may be missing, because they need different privileges. Upgrade mode is left to
+    `with_upgrade_mode`.
     """
     if nodes is None and memory is None:
         return None
@@ -44,8 +44,8 @@ def with_upgrade_mode(
     """The cluster with upgrade mode, which is known even if no node could be read.
 
     A response without it is damaged, because each version has it; nothing may be changed then.
-    Without a response, what nothing may be changed for remains. Otherwise it is unknown, and changes
-    are possible, because the request may need a privilege, or an API that serverless does not have.
+    Without a response, upgrade mode and damage remain. Otherwise it is unknown, and changes are
+    possible, because the request may lack a privilege, and serverless does not have it.
 
     Args:
         cluster: as read now.
@@ -55,10 +55,10 @@ def with_upgrade_mode(
     odd = False
     if ml_info is not None:
         mode, odd = ml_info.upgrade_mode, ml_info.upgrade_mode is None
-    elif before is not None and (
-        before.upgrade_mode or before.upgrade_mode_odd or cluster is before
-    ):
+    elif before is not None:
         mode, odd = before.upgrade_mode, before.upgrade_mode_odd
+        if mode is False and cluster is not before:
+            mode = None
     if cluster is None and not (mode or odd):
         return None
     return replace(cluster or Cluster(nodes=()), upgrade_mode=mode, upgrade_mode_odd=odd)
