@@ -75,6 +75,15 @@ async def test_others_run_while_it_logs_the_first_decisions():
     assert [line["deployment"] for line in lines] == [f"d-{number:03}" for number in range(MANY)]
 
 
+async def test_others_run_after_each_recorder():
+    """Each takes milliseconds for a thousand deployments, and there are eight."""
+    loop, _, recorder = loop_over(*many(), rules=(rule(),))
+    unrecorded = await times_free(loop)
+    loop, _, _ = loop_over(*many(), rules=(rule(),))
+    loop.recorder = CompositeRecorder(*[recorder] * 8)
+    assert await times_free(loop) >= unrecorded + 8 - 1
+
+
 @pytest.mark.parametrize("after", range(0, 19, 3))
 async def test_new_rules_hold_from_the_plan_under_way(after):
     loop, cluster, _ = loop_over(*many(), rules=(LOW,))

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 from sys import intern
 from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
 
+from autoscaler.core.flow.planning import Parts, whole
 from autoscaler.core.values import STARTED, AdaptiveAllocations, DeploymentStats, NodeStats
 from autoscaler.wire.bounds import MAX_NAME, MAX_TEXT, count_values, listed, shortened
 from autoscaler.wire.lenient import Unreadable, parse_leniently, read_leniently
@@ -20,6 +20,7 @@ from autoscaler.wire.stats_document import (
     DeploymentDocument,
     ModelDocument,
     NodeDocument,
+    parse_size,
 )
 from autoscaler.wire.unknown_figures import (
     has_node_twice,
@@ -96,8 +97,13 @@ _model = msgspec.json.Decoder(ModelDocument)
 
 
 def parse_stats(body: bytes) -> StatsPage:
+    """As `parse_stats_in_parts`, without an interruption."""
+    return whole(parse_stats_in_parts(body))
+
+
+def parse_stats_in_parts(body: bytes) -> Parts[StatsPage]:
     """Read one page of statistics. A figure that cannot be read is unknown, and a damaged entry
-    affects only its own deployment.
+    affects only its own deployment. Yields before each entry.
 
     Raises:
         MalformedStats: the whole document cannot be read; the message names the location.
@@ -113,6 +119,7 @@ def parse_stats(body: bytes) -> StatsPage:
     pipelines: dict[str, int | None] = {}
     # Entry by entry, so that at most one is in memory in both forms.
     for index, entry in enumerate(page.trained_model_stats):
+        yield
         try:
             model, problems = _model_of(entry, lenient=lenient > 0)
         except Unreadable as error:
@@ -380,19 +387,3 @@ def _adaptive(document: AdaptiveAllocationsDocument | None) -> AdaptiveAllocatio
         minimum=document.min_number_of_allocations,
         maximum=document.max_number_of_allocations,
     )
-
-
-_UNITS = {"": 1, "b": 1, "kb": 2**10, "mb": 2**20, "gb": 2**30, "tb": 2**40, "pb": 2**50}
-
-
-@lru_cache(maxsize=1024)
-def parse_size(text: str | None) -> int | None:
-    """Bytes of a size as Elasticsearch prints it; None for any other text.
-
-    >>> parse_size("86.7mb")
-    90911539
-    >>> parse_size("0")
-    0
-    """
-    found = re.fullmatch(r"(\d{1,18}(?:\.\d{1,9})?)\s*([kmgtp]?b?)", (text or "").lower())
-    return int(float(found[1]) * _UNITS[found[2]]) if found and found[2] in _UNITS else None

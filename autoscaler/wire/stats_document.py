@@ -5,6 +5,8 @@ differ between versions, and counters are omitted while they are 0, so every fie
 The structs serve both directions: a value that equals its default is not written.
 """
 
+import re
+from functools import lru_cache
 from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -136,3 +138,19 @@ class ModelDocument(_Document, kw_only=True):
 class StatsDocument(Struct, kw_only=True):
     count: Count = 0  # matching models, possibly more than the page has
     trained_model_stats: list[ModelDocument] = []
+
+
+_UNITS = {"": 1, "b": 1, "kb": 2**10, "mb": 2**20, "gb": 2**30, "tb": 2**40, "pb": 2**50}
+
+
+@lru_cache(maxsize=1024)
+def parse_size(text: str | None) -> int | None:
+    """Bytes of a size as Elasticsearch prints it; None for any other text.
+
+    >>> parse_size("86.7mb")
+    90911539
+    >>> parse_size("0")
+    0
+    """
+    found = re.fullmatch(r"(\d{1,18}(?:\.\d{1,9})?)\s*([kmgtp]?b?)", (text or "").lower())
+    return int(float(found[1]) * _UNITS[found[2]]) if found and found[2] in _UNITS else None

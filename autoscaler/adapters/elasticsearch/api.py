@@ -27,6 +27,7 @@ from autoscaler.adapters.elasticsearch.identity import ClusterIdentity
 from autoscaler.adapters.elasticsearch.transport import Transport
 from autoscaler.adapters.elasticsearch.transport_errors import while_collecting
 from autoscaler.core.values import DeploymentStats
+from autoscaler.in_parts import in_parts
 from autoscaler.wire.bounds import STATISTICS
 from autoscaler.wire.cluster import (
     AuthenticateResponse,
@@ -61,7 +62,7 @@ from autoscaler.wire.inference import (
 from autoscaler.wire.lenient import decode, parse_leniently, read_leniently
 from autoscaler.wire.pipelines import FILTER_PATH as PIPELINE_FILTER_PATH
 from autoscaler.wire.pipelines import MalformedPipelines, parse_models
-from autoscaler.wire.stats import MAX_ROUTES_IN_ALL, MalformedStats, parse_stats
+from autoscaler.wire.stats import MAX_ROUTES_IN_ALL, MalformedStats, parse_stats_in_parts
 from autoscaler.wire.stats_document import FILTER_PATH
 
 PAGE_SIZE = 1000
@@ -113,8 +114,7 @@ class ElasticsearchApi:
         requested_at, arrived_at = math.inf, -math.inf
         pipelines: dict[str, int | None] = {}
         routes = size_bytes = 0
-        for page_number in range(MAX_PAGES):
-            begin = page_number * PAGE_SIZE
+        for begin in range(0, MAX_PAGES * PAGE_SIZE, PAGE_SIZE):
             request = HttpRequest(
                 method="GET",
                 path="/_ml/trained_models/_stats",
@@ -129,7 +129,7 @@ class ElasticsearchApi:
             requested_at = min(requested_at, response.sent_at)
             arrived_at = max(arrived_at, response.arrived_at)
             try:
-                page = parse_stats(response.body)
+                page = await in_parts(parse_stats_in_parts(response.body))
             except MalformedStats as error:
                 raise MalformedResponse(str(error)) from error
             routes += sum(len(stats.nodes) for stats in page.deployments)
@@ -155,9 +155,7 @@ class ElasticsearchApi:
             if page.entries < PAGE_SIZE if total is None else begin + PAGE_SIZE >= total:
                 break
         return Statistics(
-            deployments=tuple(
-                stats for stats in deployments.values() if stats.deployment_id not in unreadable
-            ),
+            deployments=tuple(each for id_, each in deployments.items() if id_ not in unreadable),
             unreadable=tuple(unreadable.items()),
             unreadable_figures=tuple(figures.items()),
             unknown_figures=unknown,

@@ -23,7 +23,7 @@ from autoscaler.simulation.scenario import (
     check_scenario,
 )
 from autoscaler.simulation.versions import behaviour_of
-from autoscaler.wire.stats import parse_size
+from autoscaler.wire.stats_document import parse_size
 
 
 def build_emulation(scenario: ClusterScenario, clock: Clock) -> Emulation:
