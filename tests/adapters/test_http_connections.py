@@ -6,6 +6,7 @@ import socket
 import tracemalloc
 import zlib
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 
 import pytest
 import structlog
@@ -24,6 +25,7 @@ from autoscaler.adapters.admin_http.connections import (
 from autoscaler.adapters.admin_http.rendering import (
     MAX_WAITING,
     PAUSE_RATIO,
+    Kind,
     Rendered,
     Renderer,
     TooManyRenderings,
@@ -350,8 +352,49 @@ class TestRendering:
             calls = [renderer.render(f"{n}", lambda: Rendered(200, b"x")) for n in range(20)]
             results = await asyncio.gather(*calls, return_exceptions=True)
             refused = [each for each in results if isinstance(each, TooManyRenderings)]
-            assert len(refused) == 20 - MAX_WAITING
+            assert len(refused) == 20 - MAX_WAITING[Kind.VIEW]
             assert (await renderer.render("a", lambda: Rendered(200, b"x"))).status == 200
+
+        run_in_virtual_time(story())
+
+    def test_a_scrape_waits_for_one_page_and_one_view(self):
+        """However many are requested before it."""
+
+        async def story():
+            renderer, order = Renderer(), []
+
+            def render(name):
+                order.append(name)
+                return Rendered(200, b"")
+
+            calls = [
+                renderer.render(f"{kind.value} {n}", partial(render, kind), kind)
+                for kind in (Kind.PAGE, Kind.VIEW)
+                for n in range(MAX_WAITING[kind])
+            ]
+            waiting = [asyncio.ensure_future(each) for each in calls]
+            await asyncio.sleep(0)
+            await renderer.render("text", partial(render, Kind.METRICS), Kind.METRICS)
+            assert order.index(Kind.METRICS) <= 2
+            await asyncio.gather(*waiting)
+            # Nor does a view wait for all pages.
+            last = len(order) - order[::-1].index(Kind.VIEW)
+            assert last == 1 + 2 * MAX_WAITING[Kind.VIEW]
+
+        run_in_virtual_time(story())
+
+    def test_what_waits_at_the_end_of_the_server_is_cancelled(self):
+        async def story():
+            renderer = Renderer()
+            calls = [
+                asyncio.ensure_future(renderer.render(f"{n}", lambda: Rendered(200, b"x"), kind))
+                for kind in Kind
+                for n in range(2)
+            ]
+            await asyncio.sleep(0)
+            await renderer.stop()
+            results = await asyncio.gather(*calls, return_exceptions=True)
+            assert all(isinstance(each, asyncio.CancelledError) for each in results)
 
         run_in_virtual_time(story())
 

@@ -15,7 +15,7 @@ from autoscaler.adapters.admin_http.live import MAX_STREAMS, Live
 from autoscaler.core.decision import OutcomeKind, Unmanaged
 from autoscaler.core.slo_status import SloStatus
 from tests.adapters.recorded import decision, outcome, steady
-from tests.adapters.status_site import SLO, Site
+from tests.adapters.status_site import BROWSER, SLO, Site
 from tests.fakes import FakeLeadership
 
 HOSTILE = "<script>alert(1)</script>\"'{{7*7}}\x1b[2J/../%2F\u202e"
@@ -239,6 +239,33 @@ async def test_an_open_page_gets_what_has_changed_after_each_cycle(site, encodin
     assert event["series"]["at"] == [1_000.0, 1_010.0]
     assert response.headers["Content-Type"] == "text/event-stream"
     assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_all_get_their_pages_who_open_them_in_the_same_moment(site, monkeypatch):
+    """In an incident, everyone does: ten the overview, the others one deployment each."""
+    names = [f"e5-{n}" for n in range(MAX_STREAMS - 10)]
+    site.observe(*(outcome(steady(each), OutcomeKind.UNCHANGED) for each in names))
+    contents, overviews = site.pages.status_pages.contents, []
+    overview = contents.overview
+    monkeypatch.setattr(
+        contents, "overview", lambda query: overviews.append(query) or overview(query)
+    )
+
+    async def opened(name=""):
+        path = f"/deployments/{name}" if name else "/"
+        async with site.session.get(site.url(path), headers=BROWSER) as response:
+            page = await response.read()
+        if name:
+            await site.get(f"/api/v1/deployments/{name}/series")
+        events = await site.session.get(site.url(f"/live{path if name else ''}"))
+        return response.status, bool(page), events
+
+    found = await asyncio.gather(*(opened() for _ in range(10)), *map(opened, names))
+    assert [each[:2] for each in found] == [(200, True)] * MAX_STREAMS
+    assert [events.status for *_, events in found] == [200] * MAX_STREAMS
+    assert len(overviews) < 5  # of ten: those who wait share one
+    for *_, events in found:
+        events.close()
 
 
 async def test_a_failed_observation_reaches_an_open_page(site):

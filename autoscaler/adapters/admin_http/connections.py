@@ -19,8 +19,9 @@ from aiohttp import hdrs, web
 from autoscaler.adapters.admin_http.refusals import RefusalReason, Refusals
 from autoscaler.adapters.admin_http.responses import HEADERS, error_response
 
-MAX_CONNECTIONS, MIN_CONNECTIONS = 64, 4
-"""Connections at a time, where the process may have enough descriptors, and where it may not. A
+MAX_CONNECTIONS, MIN_CONNECTIONS = 128, 4
+"""Connections at a time, where the process may have enough descriptors, and where it may not. 128:
+fifty open pages have a stream each, as many people may open one in the same moment, and a
 Prometheus server, an orchestrator's probes and an operator need a handful."""
 
 RESERVED_DESCRIPTORS = 40

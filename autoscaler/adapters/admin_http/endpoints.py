@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from autoscaler.adapters.admin_http.connections import ClientConnection
 from autoscaler.adapters.admin_http.guard import CALLER
-from autoscaler.adapters.admin_http.rendering import Rendered, Renderer, response_of
+from autoscaler.adapters.admin_http.rendering import Kind, Rendered, Renderer, response_of
 from autoscaler.adapters.admin_http.responses import RequestFailed, error_response, json_body
 from autoscaler.wire.decision_views import AdminError
 
@@ -41,6 +41,7 @@ class LazyResponse(NamedTuple):
     same path and query that wait for it."""
 
     make: Callable[[], Struct]
+    kind: Kind = Kind.VIEW
 
 
 Response = Struct | LazyResponse | web.StreamResponse
@@ -123,7 +124,9 @@ async def _answer(
         return error_response(error.status, str(error), version)
     if isinstance(response, LazyResponse):
         make = partial(rendered, response.make, version)
-        return response_of(request, await renderer.render(request.path_qs, make), _JSON)
+        return response_of(
+            request, await renderer.render(request.path_qs, make, response.kind), _JSON
+        )
     if isinstance(response, Struct):
         body = json_body(response)
         return web.Response(body=body, status=endpoint.status, content_type=_JSON)

@@ -1,5 +1,8 @@
 """Responses that take long to make: made in a thread, one at a time, for all who wait for them.
 
+Three kinds take turns: a scrape waits for one page and one view of the API, however many are
+requested at the same time.
+
 The metrics of a thousand deployments take a second to encode and are eight megabytes. A thread lets
 the control loop continue, and the limits below bound the processor time and the memory that
 scrapes take from it: a long body exists only compressed, from when it is made until it is sent.
@@ -8,7 +11,9 @@ Nothing is sent from here, so a client that does not read delays no other.
 
 import asyncio
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from enum import Enum
 from typing import NamedTuple, Self
 
 from aiohttp import hdrs, web
@@ -19,12 +24,23 @@ from autoscaler.threads import without_collector
 
 PAUSE_RATIO = 2.0
 """Seconds without rendering for each second of it, so that rendering takes a third of one processor
-however many requests there are. Metrics have two formats, so a scrape waits for at most two others:
-six seconds where rendering takes one."""
+however many requests there are. Metrics have two formats, so a scrape waits for at most one other,
+and for a page and a view: six seconds where each of them takes half of one."""
 
-MAX_WAITING = 8
+
+class Kind(Enum):
+    """What is rendered."""
+
+    METRICS = "metrics"
+    PAGE = "page"  # for a person, with the series of its charts
+    VIEW = "view"  # of the API
+
+
+MAX_WAITING: Mapping[Kind, int] = {Kind.METRICS: 2, Kind.PAGE: 64, Kind.VIEW: 8}
 """How many different responses may wait to be rendered. Each of them takes processor time also if
-its client has gone."""
+its client has gone. Metrics have two formats. Pages: as many as there may be streams, and some
+more, so that all get theirs who open one in the same moment; each takes a few milliseconds. A view
+may be of all deployments, and take a hundred times as long."""
 
 MIN_COMPRESSED_BYTES = 1_024
 """Shorter responses fit into one packet and are not compressed."""
@@ -67,53 +83,78 @@ class TooManyRenderings(Exception):
     """Too many different responses wait already."""
 
 
+class _Waiting(NamedTuple):
+    """A response that clients wait for."""
+
+    function: Callable[[], Rendered]
+    rendered: "asyncio.Future[Rendered]"
+
+
 class Renderer:
     """Calls functions in a thread, one at a time."""
 
     def __init__(self) -> None:
-        self._lock = asyncio.Lock()
-        self._waiting: dict[str, asyncio.Task[Rendered]] = {}
-        self._tasks: set[asyncio.Task[Rendered]] = set()
+        self._waiting: dict[Kind, dict[str, _Waiting]] = {kind: {} for kind in Kind}  # by key
+        self._turns = deque(Kind)  # the kind that has waited longest for its turn first
+        self._rendering: asyncio.Task[None] | None = None  # None: nothing waits
         self._free_at = 0.0
 
-    async def render(self, key: str, function: Callable[[], Rendered]) -> Rendered:
+    async def render(
+        self, key: str, function: Callable[[], Rendered], kind: Kind = Kind.VIEW
+    ) -> Rendered:
         """The result of the function.
 
         It is called after the request, and once for all requests that wait for it.
 
         Args:
-            key: requests with the same key get the same result.
+            key: requests with the same kind and key get the same result.
 
         Raises:
             TooManyRenderings: it would be one more than may wait.
         """
-        task = self._waiting.get(key)
-        if task is None:
-            if len(self._waiting) >= MAX_WAITING:
+        waiting = self._waiting[kind]
+        if key not in waiting:
+            if len(waiting) >= MAX_WAITING[kind]:
                 raise TooManyRenderings("too many different requests are being answered; wait")
-            task = asyncio.ensure_future(self._call(key, function))
-            self._waiting[key] = task
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(task)
+            loop = asyncio.get_running_loop()
+            waiting[key] = _Waiting(function, loop.create_future())
+            if self._rendering is None:
+                self._rendering = asyncio.ensure_future(self._render())
+        return await asyncio.shield(waiting[key].rendered)
 
     async def stop(self) -> None:
         """End the calls that have not begun."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._waiting.clear()
+        if self._rendering is not None:
+            self._rendering.cancel()
+            await asyncio.gather(self._rendering, return_exceptions=True)
+            self._rendering = None
+        for waiting in self._waiting.values():
+            for each in waiting.values():
+                each.rendered.cancel()
+            waiting.clear()
 
-    async def _call(self, key: str, function: Callable[[], Rendered]) -> Rendered:
+    async def _render(self) -> None:
         loop = asyncio.get_running_loop()
-        async with self._lock:
+        while any(self._waiting.values()):
             await asyncio.sleep(max(0.0, self._free_at - loop.time()))
-            del self._waiting[key]  # who comes from now on waits for the next call
+            function, rendered = self._next()  # who comes from now on waits for the next call
             began = loop.time()
             try:
-                return await asyncio.to_thread(without_collector, function)
-            finally:
-                self._free_at = loop.time() + PAUSE_RATIO * (loop.time() - began)
+                rendered.set_result(await asyncio.to_thread(without_collector, function))
+            except asyncio.CancelledError:
+                rendered.cancel()
+                raise
+            except Exception as defect:
+                rendered.set_exception(defect)
+            self._free_at = loop.time() + PAUSE_RATIO * (loop.time() - began)
+        self._rendering = None
+
+    def _next(self) -> _Waiting:
+        kind = next(each for each in self._turns if self._waiting[each])
+        self._turns.remove(kind)
+        self._turns.append(kind)
+        waiting = self._waiting[kind]
+        return waiting.pop(next(iter(waiting)))
 
 
 def accepts_gzip(request: web.BaseRequest) -> bool:

@@ -19,6 +19,7 @@ from autoscaler.adapters.admin_http.guard import MAX_BODY_BYTES, Guard, Tokens
 from autoscaler.adapters.admin_http.openapi import openapi_document
 from autoscaler.adapters.admin_http.refusals import OnRefused, RefusalReason, Refusals
 from autoscaler.adapters.admin_http.rendering import (
+    Kind,
     Rendered,
     Renderer,
     TooManyRenderings,
@@ -218,7 +219,9 @@ class AdminServer:
         content_type = OPENMETRICS_TYPE if openmetrics else CONTENT_TYPE_PLAIN_0_0_4
         encode = encode_openmetrics if openmetrics else generate_latest
         rendered = await self._renderer.render(
-            content_type, lambda: Rendered.of(200, exposition(self._registry, encode))
+            content_type,
+            lambda: Rendered.of(200, exposition(self._registry, encode)),
+            Kind.METRICS,
         )
         return response_of(request, rendered, content_type)
 

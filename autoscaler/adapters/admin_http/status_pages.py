@@ -17,7 +17,7 @@ from autoscaler.adapters.admin_http.endpoints import ApiCall, Endpoint, LazyResp
 from autoscaler.adapters.admin_http.health import Health
 from autoscaler.adapters.admin_http.live import Live, TooManyStreams, event_text
 from autoscaler.adapters.admin_http.page.contents import OverviewQuery, PageContents, ReadHistory
-from autoscaler.adapters.admin_http.rendering import Rendered, Renderer, response_of
+from autoscaler.adapters.admin_http.rendering import Kind, Rendered, Renderer, response_of
 from autoscaler.adapters.admin_http.responses import error_response, json_body
 from autoscaler.adapters.admin_http.series import Series, SeriesRecorder, last_points, series_of
 from autoscaler.core.condition import Level
@@ -169,7 +169,8 @@ class StatusPages:
         key: str,
         context: Callable[[], dict[str, Any]],
     ) -> web.StreamResponse:
-        rendered = await self._renderer.render(key, partial(self._rendered, template, context))
+        make = partial(self._rendered, template, context)
+        rendered = await self._renderer.render(key, make, Kind.PAGE)
         response = response_of(request, rendered, HTML)
         response.headers.update(PAGE_HEADERS)
         return response
@@ -200,7 +201,7 @@ class StatusPages:
 
     async def _get_series(self, call: ApiCall) -> LazyResponse:
         points = self._series.points(call.deployment_id)
-        return LazyResponse(partial(series_of, points, call.query.since))
+        return LazyResponse(partial(series_of, points, call.query.since), Kind.PAGE)
 
     async def _get_events(self, call: ApiCall) -> web.StreamResponse:
         return await self._follow(call.request, "cycles", partial(_cycle_event, self._decisions))
