@@ -301,6 +301,7 @@ DEPLOYMENT = DeploymentState(
     new_node_s=65.0,
     back_off=BACK_OFF,
     bounds_moved_at=33.0,
+    recent_updates=0b1010,
     mode_seen=Mode.BOUNDS,
     idle_since=34.0,
     usage=bytes(range(84)),

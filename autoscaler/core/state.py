@@ -138,6 +138,7 @@ class DeploymentState(Value, frozen=True, kw_only=True):
     new_node_s: float | None = None  # mean lead time of recent updates that needed a new node
     back_off: BackOff | None = None
     bounds_moved_at: float | None = None  # the adaptive bounds, by the daemon
+    recent_updates: int = 0  # bit n: whether one was sent n cycles ago
     mode_seen: Mode | None = None  # the rule's mode, once it was in effect
     idle_since: float | None = None
     usage: bytes = b""  # by time of the week; see `autoscaler.core.scale_to_zero`

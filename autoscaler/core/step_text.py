@@ -21,6 +21,10 @@ _STEPS = {
     Reason.CAPACITY: "the cluster refused {infeasible} for lack of capacity",
     Reason.ADAPTIVE_DISABLED: "held: adaptive allocations were disabled again",
     Reason.BOUNDS_COOLDOWN: "held: bounds changed {moved_s} ago, lowered at most every {pause_s}",
+    Reason.UPDATE_RATE: (
+        "held: {updates} updates in the last {cycles} cycles; "
+        "the next when there are fewer than {limit}"
+    ),
     Reason.STOPPED: "it was idle, and was stopped {since_s} ago",
     Reason.RESUME: "{reason}",
 }

@@ -307,6 +307,7 @@ class Reason(FastStrEnum):
     ADAPTIVE_ENABLED = "adaptive_enabled"  # externally controlled, in mode direct
     ADAPTIVE_DISABLED = "adaptive_disabled"  # externally controlled, in mode bounds
     BOUNDS_COOLDOWN = "bounds_cooldown"  # the bounds were changed recently
+    UPDATE_RATE = "update_rate"  # many updates were sent in the last cycles
     IDLE = "idle"  # it has been idle for long enough
     STOPPED = "stopped"  # it was stopped because it was idle
     RESUME = "resume"  # it is started again

@@ -35,7 +35,7 @@ from autoscaler.wire.state_document import (
 STATE_VERSION = 4
 """Version of the document of the whole state. Version 1 did not have `cold_start_s`, version 2
 neither the shadows of dry runs nor gradual rollouts, and version 3 neither `is_first_start` nor
-when the deployment of a rollout was created. All can still be read."""
+recent updates, nor when the deployment of a rollout was created. All can still be read."""
 
 STOPPED_VERSION = 3
 """Version of the document of the stopped deployments. Version 1 was JSON. Version 2 did not have
@@ -256,11 +256,16 @@ def _memory(
 # Version 3 of the state, without the fields that were added later.
 
 
+class _DeploymentVersion3(StoredDeployment, frozen=True, kw_only=True):
+    recent_updates: int = 0
+
+
 class _GradualRolloutVersion3(StoredGradualRollout, frozen=True, kw_only=True):
     created_at: float | None = None
 
 
 class _StateVersion3(StoredState, frozen=True, kw_only=True):
+    deployments: Mapping[str, _DeploymentVersion3]
     rollouts: Mapping[str, _GradualRolloutVersion3]
     is_first_start: bool = False
 
@@ -275,7 +280,7 @@ class _StateDocumentVersion3(
 # Version 2 of the state, without the shadows and the gradual rollouts, which were added later.
 
 
-class _DeploymentVersion2(StoredDeployment, frozen=True, kw_only=True):
+class _DeploymentVersion2(_DeploymentVersion3, frozen=True, kw_only=True):
     shadow: StoredShadow | None = None
 
 

@@ -280,6 +280,7 @@ class StoredDeployment(Stored, frozen=True, kw_only=True):
     new_node_s: float | None
     back_off: StoredBackOff | None
     bounds_moved_at: float | None
+    recent_updates: int
     mode_seen: str | None
     idle_since: float | None
     usage: bytes

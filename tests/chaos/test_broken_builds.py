@@ -12,8 +12,17 @@ from autoscaler.adapters.elasticsearch.changes import ChangeExecutor
 from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
 from autoscaler.control_loop import ControlLoop
 from autoscaler.core.decision import SetAllocations
-from autoscaler.core.flow import assessment, constraints, feedback, measurement, planning
+from autoscaler.core.flow import (
+    assessment,
+    constraints,
+    feedback,
+    measurement,
+    planning,
+    rollout_blocks,
+)
+from autoscaler.core.gradual_rollout import restarted
 from autoscaler.core.instructions import Instructions
+from autoscaler.core.rollout_status import RolloutVerdict
 from autoscaler.core.values import DataIssue, Reason, Step
 from autoscaler.ports import UpdateFailed
 from tests.chaos.broken import no_update_storm
@@ -161,6 +170,37 @@ def memory_bounded(monkeypatch):
     )
 
 
+def waits(monkeypatch):
+    """A gradual rollout begins also without a saved state."""
+    begun = rollout_blocks.begun
+    monkeypatch.setattr(rollout_blocks, "begun", lambda *given, waits: begun(*given, waits=False))
+
+
+def returns(monkeypatch):
+    """In the hours that are not the rule's, its policy decides within the bounds of before."""
+    kept = tuple(
+        each for each in constraints._AS_BEFORE if each is not constraints.return_to_before
+    )
+    monkeypatch.setattr(constraints, "_AS_BEFORE", kept)
+
+
+def before_kept(monkeypatch):
+    """What ran before is what runs now."""
+    monkeypatch.setattr(rollout_blocks, "_follows", lambda *_: True)
+
+
+def stays_reverted(monkeypatch):
+    """A reverted rollout begins again."""
+    in_block = rollout_blocks.in_block
+
+    def begins_again(rollout, hours, block, at):
+        if rollout.verdict is RolloutVerdict.REVERTED:
+            rollout = restarted(rollout, at)
+        return in_block(rollout, hours, block, at)
+
+    monkeypatch.setattr(rollout_blocks, "in_block", begins_again)
+
+
 def recovered(monkeypatch):
     """After a failure, the statistics are not read again."""
     monkeypatch.setattr(ControlLoop, "_interval_after", lambda *_: 1e6)
@@ -181,6 +221,10 @@ BUILDS = (
     satisfied_or_reported,
     stopped_remembered,
     memory_bounded,
+    waits,
+    returns,
+    before_kept,
+    stays_reverted,
     recovered,
 )
 

@@ -145,6 +145,9 @@ STEPS = {
     "held: bounds changed 20 s ago, lowered at most every 60 s": Step(
         Reason.BOUNDS_COOLDOWN, 3, 5, {"pause_s": 60.0, "moved_s": 20.0}
     ),
+    "held: 8 updates in the last 20 cycles; the next when there are fewer than 8": Step(
+        Reason.UPDATE_RATE, 3, 5, {"updates": 8, "cycles": 20, "limit": 8}
+    ),
     "held: began without a saved state, observed for 20 s of 10 min": Step(
         Reason.COLD_START, 3, 5, {"observed_s": 20.0, "hold_s": 600.0}
     ),

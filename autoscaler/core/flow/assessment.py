@@ -33,6 +33,7 @@ from autoscaler.core.flow.control_mode import CAPACITY_REASONS, change_for, may_
 from autoscaler.core.flow.effect import COUNT_UNRELIABLE, Tracked, awaits_effect, external_start
 from autoscaler.core.flow.guard import limits_of, within_limits
 from autoscaler.core.flow.instructed import superseded, unpaused
+from autoscaler.core.flow.limits import limits_for, refused
 from autoscaler.core.flow.measurement import (
     Measurement,
     is_another,
@@ -49,12 +50,13 @@ from autoscaler.core.flow.rollout_blocks import (
     status,
 )
 from autoscaler.core.flow.transition import next_state
+from autoscaler.core.flow.update_rate import update_rate_step
 from autoscaler.core.next_poll import PollRequest
-from autoscaler.core.scale_to_zero import is_used_soon, unsafe_reason, updated_usage
+from autoscaler.core.scale_to_zero import updated_usage
 from autoscaler.core.selection import Rule
 from autoscaler.core.shortfall import reported_status, requested_allocations
-from autoscaler.core.state import BackOff, DeploymentState, StoppedDeployment
-from autoscaler.core.values import STARTED, DeploymentStats, Reason, Sample, Step, Value
+from autoscaler.core.state import DeploymentState, StoppedDeployment
+from autoscaler.core.values import STARTED, DeploymentStats, Reason, Step, Value
 
 
 class Assessment(Value, frozen=True):
@@ -121,6 +123,7 @@ def assess(
         max_interval_s: between two observations that may still be compared.
         started_by_another: whether another client started the stopped deployment.
     """
+    recent_updates = 0 if known is None else known.recent_updates
     if known is not None and is_another(known.baseline, stats):
         known = None  # stopped and started again: another deployment of the same name
     if block is not None:
@@ -143,6 +146,7 @@ def assess(
         stopped_deployment,
         started_by_another=started_by_another,
         block=block,
+        recent_updates=recent_updates,
     )
 
 
@@ -157,12 +161,14 @@ def assess_measured(
     started_by_another: bool = False,
     block: RolloutBlock | None = None,
     late_requests: float | None = None,
+    recent_updates: int,
 ) -> Assessment:
     """The same, with what has been measured.
 
     Args:
         block: whose rule it is.
         late_requests: those of a shadow; None: it is none, or they are not known.
+        recent_updates: see `next_state`.
     """
     memory = None if known is None else known.memory
     if memory is not None and memory.policy != rule.policy.name:
@@ -176,7 +182,7 @@ def assess_measured(
     else:
         usage = b"" if known is None else known.usage
     state, completed, tracked = next_state(
-        known, stats, measured, first, rule, context, recommended.memory, usage
+        known, stats, measured, first, rule, context, recommended.memory, usage, recent_updates
     )
     if known is None and stopped_deployment is not None and started_by_another:
         changed = external_start(stats, rule, context.at)
@@ -188,7 +194,7 @@ def assess_measured(
     override = context.instructions.override_of(stats.deployment_id, context.at)
     if override is not None:
         state = replace(state, external_change=superseded(state.external_change, override))
-    limits = _limits(first, stats, measured.sample, state, rule, context)
+    limits = limits_for(first, stats, measured.sample, state, rule, context)
     steps = (first,) if limits is None else before_grant(first, limits)
     return Assessment(
         stats, rule, measured, recommended, steps, state, completed, tracked, limits, block
@@ -265,66 +271,6 @@ def decided(
     return change, steps
 
 
-def _limits(
-    first: Step,
-    stats: DeploymentStats,
-    sample: Sample,
-    state: DeploymentState,
-    rule: Rule,
-    context: PlanContext,
-) -> ConstraintContext | None:
-    """What the limits depend on; None if none of them applies."""
-    if first.externally_controlled or (
-        sample.issues and not COUNT_UNRELIABLE.isdisjoint(sample.issues)
-    ):
-        return None
-    pauses = context.instructions.pauses_of(stats.deployment_id, context.at)
-    override = context.instructions.override_of(stats.deployment_id, context.at)
-    if not first.changed and override is None and _is_unconstrained(rule, first.after, state):
-        return None  # the usual case: no limit applies to allocations that stay as they are
-    zero = rule.zero
-    unsafe = ""
-    if zero is not None:
-        owner = context.owned.get(stats.deployment_id)
-        in_use = context.in_use.get(stats.deployment_id, "")
-        unsafe = unsafe_reason(zero, stats, owner, context.version, in_use)
-    return ConstraintContext(
-        at=context.at,
-        current=first.before,
-        stats=stats,
-        sample=sample,
-        rule=rule,
-        known=state,
-        maintenance=context.maintenance,
-        refused=_refused(state, context),
-        zero_unsafe=unsafe,
-        pauses=pauses,
-        override=override,
-        cold_start_s=context.cold_start_s,
-        usual_soon=zero is not None and is_used_soon(state.usage, context.at),
-    )
-
-
-def _is_unconstrained(rule: Rule, allocations: int, state: DeploymentState) -> bool:
-    """Whether no limit could apply to allocations that stay as they are."""
-    in_bounds = rule.min_allocations <= allocations <= rule.max_allocations
-    return (
-        in_bounds
-        and rule.before is None
-        and not rule.schedules
-        and rule.zero is None
-        and state.infeasible is None
-    )
-
-
-def _refused(state: DeploymentState, context: PlanContext) -> BackOff | None:
-    """The back-off that ends last: the deployment's own, or that of the whole cluster."""
-    refused, forbidden = state.back_off, context.forbidden
-    if forbidden is not None and (refused is None or refused.until < forbidden.until):
-        return forbidden
-    return refused
-
-
 def _change(
     assessment: Assessment,
     steps: tuple[Step, ...],
@@ -344,8 +290,8 @@ def _change(
         or (changed is not None and changed.is_respected(context.at))
     ):
         return None, steps
-    refused = _refused(state, context)
-    if refused is not None and context.at < refused.until:
+    back_off = refused(state, context)
+    if back_off is not None and context.at < back_off.until:
         return None, steps
     override = context.instructions.override_of(stats.deployment_id, context.at)
     change = change_for(
@@ -358,9 +304,14 @@ def _change(
         override=override,
     )
     pauses = context.instructions.pauses_of(stats.deployment_id, context.at)
-    if change is None or not pauses:
-        return change, steps
-    return unpaused(change, steps, stats, pauses, context.at)
+    if change is not None and pauses:
+        change, steps = unpaused(change, steps, stats, pauses, context.at)
+    if change is None:
+        return None, steps
+    held = update_rate_step(
+        steps[-1].after, steps[0].before, state.recent_updates, overridden=override is not None
+    )
+    return (change, steps) if held is None else (None, (*steps, held))
 
 
 def _checked(

@@ -17,6 +17,7 @@ from autoscaler.core.flow.cold_start import COLD_START_HOLD_S, is_overloaded
 from autoscaler.core.flow.constraint_context import Constraint, ConstraintContext, Grant
 from autoscaler.core.flow.effect import awaits_effect
 from autoscaler.core.flow.instructed import apply_override, hold_paused
+from autoscaler.core.flow.update_rate import is_used_up, limit_update_rate
 from autoscaler.core.gradual_rollout import setting_text
 from autoscaler.core.selection import Rule, ZeroMethod
 from autoscaler.core.values import (
@@ -296,6 +297,7 @@ CONSTRAINTS: tuple[Constraint, ...] = (
     hold_paused,  # last of those before the grant, so that it claims nothing
     limit_to_free_capacity,
     limit_bounds_rate,
+    limit_update_rate,
     search_below_refusal,
     hold_in_maintenance,
     wait_for_effect,
@@ -351,7 +353,10 @@ def _may_change(proposed: int, context: ConstraintContext) -> bool:
         known.infeasible is not None
         or context.refused is not None
         or (proposed != context.current and is_on_hold(context))
-        or (proposed < context.current and known.bounds_moved_at is not None)
+        or (
+            proposed < context.current
+            and (known.bounds_moved_at is not None or known.recent_updates != 0)
+        )
     )
 
 
@@ -362,6 +367,7 @@ def is_on_hold(context: ConstraintContext) -> bool:
         bool(context.maintenance)
         or (refused is not None and context.at < refused.until)
         or awaits_effect(context.known.request)
+        or is_used_up(context.known.recent_updates)
         or (changed is not None and changed.is_respected(context.at))
     )
 

@@ -15,6 +15,7 @@ from autoscaler.core.decision import (
 )
 from autoscaler.core.flow.back_off import after_outcome, as_stated
 from autoscaler.core.flow.effect import requested, setting_of
+from autoscaler.core.flow.update_rate import with_update
 from autoscaler.core.state import (
     BackOff,
     CapacityRefusal,
@@ -52,6 +53,7 @@ def apply_outcomes(state: State, outcomes: Iterable[Outcome]) -> State:
         elif isinstance(change, Start):
             _apply_start(state, stopped, starts, outcome)
         elif (known := deployments.get(name)) is not None:
+            known = replace(known, recent_updates=with_update(known.recent_updates))
             deployments[name] = _after(state, known, outcome, change)
             if isinstance(change, Stop) and outcome.kind in _MAY_BE_APPLIED:
                 # If the response was lost, the next observations show whether it runs.
@@ -126,6 +128,7 @@ def _after(
             back_off=known.back_off,
             refused_in=known.refused_in,
             usage=known.usage,
+            recent_updates=known.recent_updates,
         )
     elif kind in _UNCERTAIN:
         moved_at = at if isinstance(change, SetBounds) else known.bounds_moved_at

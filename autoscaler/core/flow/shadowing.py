@@ -23,6 +23,7 @@ from autoscaler.core.flow.measurement import Measurement
 from autoscaler.core.flow.plan_context import PlanContext
 from autoscaler.core.flow.shadow_judgement import judged, per_node, running_allocations
 from autoscaler.core.flow.shadow_stats import FreeThreads, placed, shadow_stats, slots_in_use
+from autoscaler.core.flow.update_rate import with_update
 from autoscaler.core.shadow import DAY_S, MAX_DAYS, ShadowAccount, ShadowStatus, ShadowTotals
 from autoscaler.core.slo.new_node import MAX_NEW_NODE_S, NEW_NODE_S
 from autoscaler.core.state import FORGET_AFTER_S, DeploymentState, Shadow, ShadowPath, State
@@ -243,6 +244,7 @@ def _assessed(
         dry.rule,
         context,
         late_requests=latest.shadow_late if latest.judged_s > 0.0 else None,
+        recent_updates=0 if known is None else known.recent_updates,
     )
 
 
@@ -263,6 +265,8 @@ def _decided(shadow: ShadowAssessment, grant: Grant | None, context: PlanContext
     desired = steps[-1].after
     if change is None or desired == path.requested:
         return path
+    recent_updates = with_update(assessment.state.recent_updates)
+    path = replace(path, known=replace(assessment.state, recent_updates=recent_updates))
     in_use = slots_in_use(assessment.stats, context.free_capacity.free_threads)
     at_once = min(desired, max(path.running, in_use))
     if at_once >= desired:

@@ -9,6 +9,7 @@ from autoscaler.core.flow.effect import COUNT_UNRELIABLE, Tracked, setting_of, t
 from autoscaler.core.flow.feedback import is_unsettled, refused_for_capacity, track_rollout
 from autoscaler.core.flow.measurement import Measurement
 from autoscaler.core.flow.plan_context import PlanContext
+from autoscaler.core.flow.update_rate import in_next_cycle
 from autoscaler.core.process_memory import observed_memory
 from autoscaler.core.scale_to_zero import idle_since, updated_usage
 from autoscaler.core.selection import Rule
@@ -40,6 +41,7 @@ def next_state(
     context: PlanContext,
     memory: PolicyMemory | None,
     usage: bytes,
+    recent_updates: int,
 ) -> tuple[DeploymentState, CompletedRollout | None, Tracked]:
     """The state after this observation: measurement, recommendations, last update, last refusal.
 
@@ -47,6 +49,7 @@ def next_state(
         known: the state before; None: there is none, or it is that of another deployment.
         first: the recommendation; `memory` is that of the policy.
         usage: by time of the week, as far as it is known.
+        recent_updates: up to the cycle before, those of an earlier deployment of its name included.
 
     Returns:
         The state, the accepted update that is now complete, if there is one, and what the
@@ -108,6 +111,7 @@ def next_state(
         infeasible=None if infeasible is None else _in_force(infeasible, stats, context),
         rollout=rollout,
         new_node_s=new_node_s,
+        recent_updates=in_next_cycle(recent_updates),
         mode_seen=mode_in_effect(rule, stats, known.mode_seen),
         idle_since=None if rule.zero is None else idle_since(known.idle_since, measured.sample),
         usage=usage if rule.zero is None else _usage(usage, known, measured.sample),
