@@ -61,16 +61,12 @@ class ObservationFailed(Exception):
 
 
 class UpdateFailed(Exception):
-    """A change was refused, or the response to it was lost; `kind` says which.
-
-    Args:
-        retry_after_s: the seconds after which another may be sent; 0: that is not stated.
-    """
+    """A change was refused, or the response to it was lost; `kind` says which."""
 
     def __init__(self, kind: OutcomeKind, message: str, retry_after_s: float = 0.0) -> None:
         super().__init__(message)
         self.kind = kind
-        self.retry_after_s = retry_after_s
+        self.retry_after_s = retry_after_s  # until another may be sent; 0: that is not stated
 
 
 class NotResumed(Exception):
@@ -204,8 +200,7 @@ class StateStore(Protocol):
 
         Returns:
             The whole state if it can be read and is recent; otherwise the stopped deployments, the
-            gradual rollouts and the instructions of operators alone. `is_first_start` if none has
-            been saved yet, as far as is known.
+            gradual rollouts and the instructions alone, with `is_first_start` if none was saved yet.
 
         Raises:
             StateInUse: another process has the store.

@@ -7,6 +7,7 @@ default; the bad one may have one allocation only.
 
 import argparse
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
-from autoscaler.backtest.drivers import ROUNDING_S, PlanDriver, as_configured
+from autoscaler.backtest.drivers import ROUNDING_S, PlanDriver, as_configured, drive
 from autoscaler.backtest.world.plant import Plant
 from autoscaler.backtest.world.scenario import BacktestScenario, Scale, standard
 from autoscaler.backtest.world.traces import TraceSource, find_traces
@@ -28,6 +29,9 @@ from benchmarks.markdown import table, wrapped
 from benchmarks.runs import of_all
 
 RUNS = 50
+SEEDS = 3, 4
+"""Of the requests. The thresholds of the comparison were chosen on draws with the seeds 1 and 2."""
+
 HOURS = 4.0
 GOAL_MINUTES = 10.0
 BEFORE, NEEDED = 20, 10
@@ -53,12 +57,19 @@ class RolloutCase(Struct, frozen=True, kw_only=True):
         return f"{self.source.name}, seed {self.seed}"
 
 
+class LostHour(Struct, frozen=True, kw_only=True):
+    """The true late fractions of a whole hour in which the rule was reverted."""
+
+    rule: float  # if the rule acts at all times
+    before: float  # if what ran before the rollout runs at all times
+
+
 class RolloutRun(Struct, frozen=True, kw_only=True):
     """What came of it."""
 
     bad_hour: bool  # whether the rule acted in an hour whose load needs more than one allocation
     reverted_min: float | None  # since it began to act in the hour; None: not reverted
-    late: float | None  # true fraction in the hour until it was reverted; None: it was not
+    lost: LostHour | None  # None: it was not reverted, or is bad on purpose
     active_late: float | None  # fraction, estimated by the daemon
     before_late: float | None
     active_allocations: float | None  # mean
@@ -72,15 +83,16 @@ def section(traces: list[str]) -> str:
         UserError: there is no such trace, or a run has failed.
     """
     sources = find_traces(traces)
-    cases = [RolloutCase(source=source, seed=seed) for seed in (1, 2) for source in sources]
+    cases = [RolloutCase(source=source, seed=seed) for seed in SEEDS for source in sources]
     tried = of_all(cases, partial(simulated, bad=True), "bad rules")
     bad = [run for run in tried if run.bad_hour and (run.before_late or 0.0) < SERVED][:RUNS]
     good = of_all(cases[:RUNS], partial(simulated, bad=False), "the default rule")
     minutes = [run.reverted_min for run in bad if run.reverted_min is not None]
     soon = sum(each <= GOAL_MINUTES for each in minutes)
     kept = sum(run.reverted_min is None for run in good)
-    lost = [run.late for run in good if run.late is not None]
-    real = sum(late > 1.0 - _scenario().slo_target for late in lost)
+    lost = [run.lost for run in good if run.lost is not None]
+    allowed = 1.0 - _scenario().slo_target
+    real = sum(each.rule > max(allowed, each.before + allowed) for each in lost)
     spent = [run for run in good if run.active_allocations and run.before_allocations]
     active, before = (
         float(np.mean([getattr(run, f"{kind}_allocations") for run in spent]))
@@ -91,8 +103,9 @@ def section(traces: list[str]) -> str:
         ["minutes until then: median", f"{np.median(minutes):.1f}", ""],
         ["minutes until then: most", f"{max(minutes):.2f}", f"at most {GOAL_MINUTES:g}"],
         [f"the default rule, kept for {HOURS:g} hours", f"{kept} of {len(good)}", ""],
-        ["reverted: all of them had too many late requests", f"{real} of {len(lost)}", "all"],
-        ["the least true fraction of late requests in these", _least(lost), ""],
+        ["reverted: those with a real loss in the whole hour", f"{real} of {len(lost)}", "all"],
+        ["late in these hours with the rule: least", _percent(min, [e.rule for e in lost]), ""],
+        ["late with what ran before: most", _percent(max, [e.before for e in lost]), ""],
         ["its allocations in active hours, and before", f"{active:.1f}, {before:.1f}", ""],
     ]
     opening = wrapped(
@@ -101,13 +114,16 @@ def section(traces: list[str]) -> str:
         "is a half. "
         "The minutes begin with the first active hour whose load is at least "
         f"{MIN_LOAD:g} erlangs in its first {MINUTES:g} minutes. Runs without one are left out, "
-        f"and those in which at least {SERVED:.0%} of the requests were late before."
+        f"and those in which at least {SERVED:.0%} of the requests were late before. A loss is "
+        f"real if more than {allowed:.0%} of the requests of the whole hour are late where the "
+        f"rule acts at all times, and {allowed:.0%} more than with what ran before. Both are "
+        "simulated, on the same requests."
     )
     return "\n\n".join([opening, table(["", "", "goal"], rows)])
 
 
-def _least(fractions: list[float]) -> str:
-    return f"{min(fractions):.0%}" if fractions else "none"
+def _percent(choose: Callable[[list[float]], float], fractions: list[float]) -> str:
+    return f"{choose(fractions):.1%}" if fractions else "none"
 
 
 def simulated(case: RolloutCase, *, bad: bool) -> list[RolloutRun]:
@@ -122,7 +138,7 @@ def simulated(case: RolloutCase, *, bad: bool) -> list[RolloutRun]:
     if bad:
         rule = replace(rule, max_allocations=BAD_ALLOCATIONS)
     driver = PlanDriver(replace(ruleset, rules=(rule,)), scenario.poll_interval_s)
-    plant = Plant(scenario, workload, allocations=BEFORE)
+    plant = _plant(workload)
     found, began_at = _driven(plant, driver, workload, bad=bad)
     minutes = None
     if found.reverted_at is not None:
@@ -131,7 +147,7 @@ def simulated(case: RolloutCase, *, bad: bool) -> list[RolloutRun]:
     run = RolloutRun(
         bad_hour=began_at is not None,
         reverted_min=minutes,
-        late=None if found.reverted_at is None else _late(plant, workload, found.reverted_at),
+        lost=None if bad or found.reverted_at is None else _lost(workload, found.reverted_at),
         active_late=active.late_fraction,
         before_late=before.late_fraction,
         active_allocations=active.allocation_s / active.seconds if active.seconds else None,
@@ -166,11 +182,24 @@ def _driven(
     return rollout, began_at
 
 
-def _late(plant: Plant, workload: Workload, until: float) -> float:
-    """The fraction of late requests since the beginning of the hour."""
-    first, last = np.searchsorted(workload.at, [until // HOUR_S * HOUR_S, until])
-    in_time = plant.fleet.waits_s[first:last] <= _scenario().slo_wait_s
-    return 1.0 - float(in_time.mean())
+def _lost(workload: Workload, at: float) -> LostHour:
+    """The hour that contains an instant, with the default rule at all times, and with what ran
+    before."""
+    scenario = _scenario()
+    ruled, fixed = _plant(workload), _plant(workload)
+    drive(ruled, PlanDriver(as_configured(SloPolicy(), scenario), scenario.poll_interval_s))
+    fixed.finish()
+    begin = at // HOUR_S * HOUR_S
+    first, last = np.searchsorted(workload.at, [begin, begin + HOUR_S])
+    rule, before = (
+        1.0 - float((plant.fleet.waits_s[first:last] <= scenario.slo_wait_s).mean())
+        for plant in (ruled, fixed)
+    )
+    return LostHour(rule=rule, before=before)
+
+
+def _plant(workload: Workload) -> Plant:
+    return Plant(_scenario(), workload, allocations=BEFORE)
 
 
 def _load(workload: Workload, since: float) -> float:

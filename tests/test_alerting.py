@@ -107,6 +107,17 @@ RESTLESS = json.dumps(
 )
 """Rules that another writer contradicts, and that do not wait for it."""
 
+TOO_FEW = json.dumps(
+    [
+        {
+            "name": "all",
+            "max_allocations": 1,
+            "rollout": {"hours": ["00:00-24:00"], "timezone": "UTC", "share": 0.9},
+        }
+    ]
+)
+"""Rules that act in most hours, with too few allocations. Nothing has been saved before."""
+
 ACCEPTED = json.dumps(
     {"assignment": {"task_parameters": {"model_id": "e5", "deployment_id": "e5"}}}
 )
@@ -246,6 +257,12 @@ STORIES = {
     ),
     "AutoscalerFiguresUnknown": Story(statistics(without_counts), minutes=25.0),
     "AutoscalerLogLinesDropped": Story(nothing, minutes=35.0, long_lines=True),
+    "AutoscalerRolloutReverted": Story(
+        nothing,
+        minutes=180.0,
+        variables={"AUTOSCALER_STATE": "elasticsearch", "AUTOSCALER_RULES": TOO_FEW},
+        others=SLO | {"AutoscalerAtMaximum"},
+    ),
     "AutoscalerSloBurnsFast": Story(
         nothing,
         scenario=of(load=Steady(rate_per_s=200.0)),
@@ -262,7 +279,6 @@ STORIES = {
 ELSEWHERE = {
     "AutoscalerAbsent": "below: nothing is scraped",
     "AutoscalerOnlyObserving": "below: it lasts a day",
-    "AutoscalerRolloutReverted": "no rule of these daemons has a rollout",
 }
 """Alerts without a story here, and why; deploy/*/rules_test.yml has series for all."""
 

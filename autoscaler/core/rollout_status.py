@@ -110,15 +110,15 @@ def revert_text(status: RolloutStatus) -> str:
     ...     reverted_at=None, because="", active_totals=BlockTotals(), before_totals=BlockTotals(),
     ...     difference=None, evidence=0.25,
     ... )))
-    by most requests being late for about four minutes, or a fifth for ten: 25% of the evidence; \
-or by more late requests than before and than the SLO allows, over days
+    when most requests are late for about four minutes, or a fifth for ten (25% of that evidence \
+now), or, over days, more than before and than the SLO allows
     """
     if status.verdict is not RolloutVerdict.RUNNING:
         return ""
     return (
-        "by most requests being late for about four minutes, or a fifth for ten: "
-        f"{percent_text(status.evidence)} of the evidence; or by more late requests than before "
-        "and than the SLO allows, over days"
+        "when most requests are late for about four minutes, or a fifth for ten "
+        f"({percent_text(status.evidence)} of that evidence now), or, over days, more than before "
+        "and than the SLO allows"
     )
 
 

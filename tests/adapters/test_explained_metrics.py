@@ -147,6 +147,8 @@ METRICS: dict[type[Struct], dict[str, str]] = {
         "active": "autoscaler_rollout",
         "difference": "autoscaler_rollout_late_difference_ratio",
         "difference_half_width": "autoscaler_rollout_late_difference_half_width_ratio",
+        "next_active_at": "autoscaler_rollout_next_active_timestamp_seconds",
+        "evidence": "autoscaler_rollout_loss_evidence_ratio",
     },
     views.RolloutTotalsView: {
         "hours": "autoscaler_rollout_seconds",
@@ -197,7 +199,9 @@ NO_METRIC: dict[type[Struct], dict[str, str]] = {
     views.ObserveOnlyView: {"message": TEXT},
     views.InstructionView: dict.fromkeys(("by", "reason", "message"), TEXT)
     | {"since": "the history has it; the end is what an alert needs"},
-    views.RolloutView: dict.fromkeys(("before", "because", "message", "comparison"), TEXT)
+    views.RolloutView: dict.fromkeys(
+        ("before", "because", "message", "comparison", "reverts"), TEXT
+    )
     | dict.fromkeys(("since", "reverted_at"), "the history has it")
     | {"listed": "the hours are those of the configuration"},
     views.ResponseHeader: {},

@@ -13,6 +13,8 @@ import structlog
 from autoscaler.adapters.admin_http.decisions import ROWS_PER_PAGE
 from autoscaler.adapters.admin_http.live import MAX_STREAMS, Live
 from autoscaler.core.decision import OutcomeKind, Unmanaged
+from autoscaler.core.rollout_comparison import BlockTotals
+from autoscaler.core.rollout_status import RolloutStatus, RolloutVerdict
 from autoscaler.core.slo_status import SloStatus
 from tests.adapters.recorded import decision, outcome, steady
 from tests.adapters.status_site import BROWSER, SLO, Site
@@ -90,6 +92,31 @@ async def test_one_deployment_is_shown_in_depth(site):
     assert "bounds 7 6 bounds are 1..6" in text
     assert "01-01 00:16:40 update, accepted 3 → 6" in text
     assert "00:16:40 60 4.5 5.5 2 unknown 7 0 12 0.1" in text  # the figures of the charts
+
+
+async def test_a_gradual_rollout_says_when_the_rule_acts_next_and_what_would_revert_it(site):
+    rollout = RolloutStatus(
+        verdict=RolloutVerdict.RUNNING,
+        active=False,
+        listed=True,
+        before="8 allocations",
+        since=0.0,
+        reverted_at=None,
+        because="",
+        active_totals=BlockTotals(requests=1000.0, late=4.0, seconds=7200.0, allocation_s=21600.0),
+        before_totals=BlockTotals(),
+        difference=None,
+        next_active_at=1_600.0,
+        evidence=0.25,
+    )
+    site.observe(outcome(decision("elser", rollout=rollout), OutcomeKind.ACCEPTED))
+
+    text = await site.text("/deployments/elser")
+
+    assert "with what ran before: 8 allocations; the rule acts in 10 min." in text
+    assert "Compared: active 2.0 h: 99.6% of 1000 requests met the SLO, 3.0 allocations." in text
+    assert "The rule is reverted when most requests are late for about four minutes" in text
+    assert "25% of that evidence now" in text
 
 
 async def test_the_latest_events_are_below_all_deployments(site):

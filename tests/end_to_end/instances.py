@@ -131,7 +131,14 @@ def _store_of(config, clock, log):
     if config.state_dir is None:
         return None
     former = None if config.state_file is None else FormerFile(config.state_file)
-    return SqliteStore(config.state_dir, clock, log, former=former, in_thread=False)
+    return SqliteStore(
+        config.state_dir,
+        clock,
+        log,
+        former=former,
+        outlives=lambda _: True,
+        in_thread=False,
+    )
 
 
 class World:

@@ -245,6 +245,9 @@ def _rollouts(decisions: Iterable[Decision]) -> Iterator[Metric]:
     differences = [(own, each.difference) for own, each in found if each.difference is not None]
     yield family(families.ROLLOUT_DIFFERENCE, [(own, each.estimate) for own, each in differences])
     yield family(families.ROLLOUT_HALF_WIDTH, [(own, each.half_width) for own, each in differences])
+    starts = [(own, at) for own, each in found if (at := each.next_active_at) is not None]
+    yield family(families.ROLLOUT_NEXT_ACTIVE_AT, starts)
+    yield family(families.ROLLOUT_EVIDENCE, [(own, each.evidence) for own, each in found])
 
 
 _ROLLOUT_TOTALS: tuple[tuple[MetricFamily, Callable[[BlockTotals], float]], ...] = (

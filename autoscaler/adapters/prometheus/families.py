@@ -227,6 +227,14 @@ ROLLOUT_HALF_WIDTH = MetricFamily(
     "autoscaler_rollout_late_difference_half_width_ratio",
     "Half of the interval of that difference, which holds at all times.",
 )
+ROLLOUT_NEXT_ACTIVE_AT = MetricFamily(
+    "autoscaler_rollout_next_active_timestamp_seconds",
+    "When the rule acts again after the present hour; absent if it does not.",
+)
+ROLLOUT_EVIDENCE = MetricFamily(
+    "autoscaler_rollout_loss_evidence_ratio",
+    "Evidence of many late requests within minutes; 1 reverts the rule.",
+)
 EXTERNAL_CHANGE_AT = MetricFamily(
     "autoscaler_external_change_timestamp_seconds",
     "When another writer last changed the deployment; absent if not recently.",
