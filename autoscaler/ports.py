@@ -200,7 +200,7 @@ class StateStore(Protocol):
 
         Returns:
             The whole state if it can be read and is recent; otherwise the stopped deployments, the
-            gradual rollouts and the instructions alone, with `is_first_start` if none was saved yet.
+            gradual rollouts and the instructions alone; with `is_first_start` if none was saved.
 
         Raises:
             StateInUse: another process has the store.
