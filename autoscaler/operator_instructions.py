@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from autoscaler.ages import LIVED_S
 from autoscaler.control_loop import ControlLoop
 from autoscaler.core.decision import Decision, Outcome, Plan
 from autoscaler.core.explanation import unmanaged_text
@@ -65,6 +66,7 @@ class OperatorInstructions:
         self._why_not = why_not
         self.loop: ControlLoop | None = None  # whose state has the instructions
         self._last: tuple[Observation, Plan] | None = None
+        self._began_at = clock.now()
 
     @property
     def _instructions(self) -> Instructions:
@@ -176,9 +178,12 @@ class OperatorInstructions:
         self._remove_ended()
 
     def _remove_ended(self) -> None:
+        """One that had ended before this process began stays for a day: by a clock that is wrong,
+        and corrected later, all have."""
         now = self._clock.now()
         for name, each in list(self._instructions):
-            if not each.is_in_force(now):
+            seen_ending = each.until >= self._began_at or now - self._began_at >= LIVED_S
+            if not each.is_in_force(now) and seen_ending:
                 self._set(self._instructions.without(name, each))
                 self._log_event("ended", name, f"{_name(name)}: {_noun(each)} has ended", "", "")
 

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from autoscaler.adapters.clock import wait_for_any
 from autoscaler.control_loop import ControlLoop
 from autoscaler.core.flow.cold_start import COLD_START_HOLD_S
+from autoscaler.core.flow.shadowing import with_totals
 from autoscaler.core.gradual_rollout import begun_already, continued, waiting
 from autoscaler.core.instructions import Instructions
 from autoscaler.core.policies import AnyPolicy
@@ -330,6 +331,7 @@ class StateLoop:
                 loop.state,
                 instructions=instructions,
                 rollouts=continued(rollouts, stored.rollouts),
+                deployments=with_totals(loop.state.deployments, stored.deployments),
                 is_first_start=stored.is_first_start,
                 stopped={**stored.stopped, **self._own_stopped},
                 resume_requested=stored.resume_requested | own,

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import structlog
 
+from autoscaler.adapters.clock import HostClock
 from autoscaler.adapters.elasticsearch.documents import DocumentApi
 from autoscaler.adapters.elasticsearch.state_documents import StateDocuments
 from autoscaler.adapters.elasticsearch.transport import Transport
@@ -14,8 +15,12 @@ from autoscaler.adapters.state import (
     HistoryLimits,
     SqliteStore,
 )
+from autoscaler.ages import always
 from autoscaler.config import Config
+from autoscaler.core.units import duration_text
 from autoscaler.ports import Clock, StateStore
+
+Agreement = Callable[[], bool]
 
 
 def state_store_of(
@@ -39,7 +44,14 @@ def state_store_of(
         return None
     former = None if config.state_file is None else FormerFile(config.state_file)
     limits = HistoryLimits(config.history_max_age_s, config.history_max_bytes)
-    return SqliteStore(config.state_dir, clock, log, limits=limits, former=former)
+    return SqliteStore(
+        config.state_dir,
+        clock,
+        log,
+        limits=limits,
+        clock_agrees=_agreement_of(clock, log, "the history"),
+        former=former,
+    )
 
 
 def cycle_recorder_of(
@@ -66,7 +78,34 @@ def cycle_recorder_of(
         log,
         poll_interval_s=poll_interval_s,
         cluster_uuid=cluster_uuid,
+        clock_agrees=_agreement_of(clock, log, "the recording"),
     )
+
+
+def _agreement_of(clock: Clock, log: structlog.stdlib.BoundLogger, what: str) -> Agreement:
+    """What compares the clock with that of the host, and logs once that it was set. Nothing
+    contradicts a simulated one."""
+    if not isinstance(clock, HostClock):
+        return always
+    logged = False
+
+    def agrees() -> bool:
+        nonlocal logged
+        if clock.agrees():
+            return True
+        if not logged:
+            by_s = clock.set_by_s()
+            direction = "forward" if by_s > 0.0 else "back"
+            log.warning(
+                "clock.set",
+                message=f"the clock of the host was set {direction} by {duration_text(abs(by_s))} "
+                f"since the start, and the autoscaler keeps its own time; nothing of {what} is "
+                "removed by age until it is restarted",
+            )
+            logged = True
+        return False
+
+    return agrees
 
 
 def state_documents_of(

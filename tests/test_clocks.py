@@ -1,4 +1,7 @@
 import asyncio
+import time
+
+import pytest
 
 from autoscaler.adapters.clock import HostClock
 from tests.virtual_clock import VirtualClock
@@ -62,3 +65,13 @@ async def test_the_hosts_clock_may_run_faster():
     before = clock.now()
     await clock.sleep(100.0)
     assert clock.now() - before >= 99.0  # event loops return a moment early
+
+
+def test_a_clock_of_the_host_that_is_set_later_disagrees(monkeypatch):
+    clock = HostClock()
+    assert clock.agrees()
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now - 30 * 86_400.0)
+    assert not clock.agrees()
+    assert clock.set_by_s() == pytest.approx(-30 * 86_400.0, abs=30.0)
+    assert HostClock().agrees()

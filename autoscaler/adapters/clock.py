@@ -5,6 +5,10 @@ import time
 
 from autoscaler.ports import Clock
 
+MAX_DIFFERENCE_S = 60.0
+"""Seconds by which the clock of the host may differ from the time since the start. 60 s: a clock
+that is kept right is adjusted by less."""
+
 
 class HostClock:
     """Unix seconds that never jump: the time at start, plus the time that has passed since.
@@ -24,6 +28,15 @@ class HostClock:
 
     def now(self) -> float:
         return self._started_at + self._speed * (_elapsed_s() - self._elapsed_then)
+
+    def agrees(self) -> bool:
+        """Whether the clock of the host shows this time."""
+        return abs(self.set_by_s()) <= MAX_DIFFERENCE_S
+
+    def set_by_s(self) -> float:
+        """Seconds by which the clock of the host has been set forward since the start; 0 at another
+        speed. One of the two is wrong then, perhaps this one."""
+        return 0.0 if self._speed != 1.0 else time.time() - self.now()
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(max(0.0, seconds) / self._speed)

@@ -178,7 +178,7 @@ def _estimate(value: float, error: float, hours: float) -> HourlyEstimate:
 
 
 class ShadowAccount(Value, frozen=True, kw_only=True):
-    """The totals of up to `MAX_DAYS` days."""
+    """The totals of the last `MAX_DAYS` days with any."""
 
     past: bytes = b""  # the days before the present one, packed, since they are saved each cycle
     day: ShadowPeriod | None = None  # the present one, without the present hour; None: no time yet
@@ -189,21 +189,23 @@ class ShadowAccount(Value, frozen=True, kw_only=True):
         """The account with an interval of one cycle.
 
         Args:
-            at: a time in the interval. If it is before the present hour, it counts for that hour.
+            at: a time in the interval. If it is before the present hour, it counts for that hour,
+                unless the clock was set back by a day or more.
         """
         hour_at = at - at % HOUR_S
         if self.day is None:
             day = ShadowPeriod(begins_at=at - at % DAY_S)
             return ShadowAccount(day=day, hour_at=hour_at, hour=totals)
-        if hour_at <= self.hour_at:
+        if self.hour_at - DAY_S < hour_at <= self.hour_at:
             return ShadowAccount(
                 past=self.past, day=self.day, hour_at=self.hour_at, hour=self.hour.plus(totals)
             )
         day, past, begins_at = self.day.plus(self.hour), self.past, at - at % DAY_S
-        if begins_at > day.begins_at:
-            oldest = begins_at - (MAX_DAYS - 1) * DAY_S
-            kept = [each for each in (*_unpacked(past), day) if each.begins_at >= oldest]
-            past, day = b"".join(map(_packed, kept)), ShadowPeriod(begins_at=begins_at)
+        if begins_at != day.begins_at:
+            # The last ones, whatever their dates: by a clock that is wrong, all are too old.
+            others = {each.begins_at: each for each in (*_unpacked(past), day)}
+            day = others.pop(begins_at, ShadowPeriod(begins_at=begins_at))
+            past = b"".join(map(_packed, [*others.values()][-(MAX_DAYS - 1) :]))
         return ShadowAccount(past=past, day=day, hour_at=hour_at, hour=totals)
 
     @property

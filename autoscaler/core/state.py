@@ -150,7 +150,7 @@ class DeploymentState(Value, frozen=True, kw_only=True):
     request: Request | None = None
     external_change: ExternalChange | None = None  # the last one, as long as it counts
     disagreement: Disagreement | None = None  # in the last response
-    shadow: "Shadow | None" = None  # None: it has not been in dry run for a month
+    shadow: "Shadow | None" = None  # None: it has not been in dry run for a year
 
 
 class ShadowPath(Value, frozen=True, kw_only=True):

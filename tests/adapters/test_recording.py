@@ -39,14 +39,23 @@ TOOK = CycleTimes(observe_s=0.1, plan_s=0.1, act_s=0.0)
 
 
 @asynccontextmanager
-async def recording(directory, limits=LIMITS, *, in_thread=False, cluster_uuid=lambda: ""):
+async def recording(
+    directory,
+    limits=LIMITS,
+    *,
+    in_thread=False,
+    cluster_uuid=lambda: "",
+    clock_agrees=lambda: True,
+    begins_at=1_000.0,
+):
     recorder = CycleRecorder(
         directory,
         limits,
-        FakeClock(1_000.0),
+        FakeClock(begins_at),
         structlog.get_logger(),
         poll_interval_s=lambda: 10.0,
         cluster_uuid=cluster_uuid,
+        clock_agrees=clock_agrees,
         in_thread=in_thread,
     )
     async with recorder:
@@ -130,6 +139,50 @@ async def test_old_cycles_are_removed_by_age(tmp_path):
     first, *_, last = instants(tmp_path)
     assert last == 20_990.0
     assert 7_200.0 <= last - first <= 7_200.0 + 2 * writer.BLOCK_S
+
+
+async def test_a_clock_that_is_wrong_for_a_while_removes_nothing(tmp_path):
+    limits = RecordingLimits(30 * 86_400.0, 10**9)
+    hours = [3_600.0 * hour for hour in range(24 * 20)]
+
+    async def process(times):
+        async with recording(tmp_path, limits, begins_at=1_000.0 + times[0]) as recorder:
+            for at in times:
+                record(recorder, 1_000.0 + at)
+
+    await process(hours)
+    ahead = 31 * 86_400.0
+    for began in (hours[-1], hours[-1] + 7_200.0):  # a restart while it is wrong
+        await process([began + ahead + 600.0 * place for place in range(12)])
+    await process([hours[-1] + 3_600.0 * (5 + hour) for hour in range(48)])
+    found = instants(tmp_path)
+    assert set(found) >= {1_000.0 + at for at in hours}
+
+
+async def test_old_cycles_are_removed_after_a_long_interruption(tmp_path):
+    limits = RecordingLimits(30 * 86_400.0, 10**9)
+    async with recording(tmp_path, limits) as recorder:
+        for hour in range(48):
+            record(recorder, 1_000.0 + 3_600.0 * hour)
+    later = 1_000.0 + 60 * 86_400.0
+    for day in range(3):  # a new process each day
+        began_at = later + 86_400.0 * day
+        async with recording(tmp_path, limits, begins_at=began_at) as recorder:
+            for hour in range(24):
+                record(recorder, began_at + 3_600.0 * hour)
+    assert instants(tmp_path)[0] >= later
+
+
+async def test_cycles_are_not_removed_by_a_clock_that_the_host_contradicts(tmp_path):
+    limits, agrees = RecordingLimits(7_200.0, 10**9), [False]
+    async with recording(tmp_path, limits, clock_agrees=lambda: agrees[0]) as recorder:
+        for place in range(1_500):
+            record(recorder, 1_000.0 + 10.0 * place)
+        assert instants(tmp_path)[0] == 1_000.0
+        agrees[0] = True
+        for place in range(1_500, 2_000):
+            record(recorder, 1_000.0 + 10.0 * place)
+    assert instants(tmp_path)[0] > 1_000.0
 
 
 async def test_old_cycles_are_removed_by_size(tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ import pytest
 import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from autoscaler.adapters.state import (
     FILE_NAME,
@@ -32,7 +33,8 @@ from autoscaler.adapters.state.session import DEFAULT_LIMITS
 from autoscaler.adapters.state.store import MAX_WAITING_EVENTS
 from autoscaler.core.decision import OutcomeKind
 from autoscaler.core.flow.planning import plan
-from autoscaler.core.state import DeploymentState, State, StoppedDeployment
+from autoscaler.core.shadow import ShadowAccount, ShadowTotals
+from autoscaler.core.state import DeploymentState, Shadow, State, StoppedDeployment
 from autoscaler.ports import StateInUse, StateNotSaved
 from autoscaler.wire.history import Event, HistoryQuery
 from autoscaler.wire.state import encode_stopped
@@ -210,6 +212,20 @@ class TestTheAge:
         assert state == State(stopped=STOPPED)
         assert store.problems == [problem]
 
+    @pytest.mark.parametrize("later_s", [31 * 86_400.0, -31 * 86_400.0])
+    async def test_the_totals_of_a_dry_run_are_kept_by_a_clock_that_is_wrong(self, begin, later_s):
+        store, _ = await begin()
+        state = state_of("a")
+        account = ShadowAccount().after(NOW, ShadowTotals(known_s=3_600.0))
+        shadow = Shadow(seen_at=NOW, account=account)
+        known = replace(state.deployments["a"], shadow=shadow)
+        store.port.checkpoint(replace(state, deployments={"a": known}))
+        await store.port.close()
+        _, state = await begin(now=NOW + later_s)
+        assert state.deployments["a"].shadow == shadow
+        assert state.deployments["a"].memory is None
+        assert NOW + later_s - state.deployments["a"].seen_at >= 86_400.0
+
 
 class TestOneProcess:
     async def test_a_second_one_is_told_which_has_it(self, begin, directory):
@@ -250,7 +266,8 @@ from pathlib import Path
 import structlog
 from autoscaler.adapters.clock import HostClock
 from autoscaler.adapters.state import SqliteStore
-from autoscaler.core.state import StoppedDeployment
+from autoscaler.core.shadow import ShadowAccount, ShadowTotals
+from autoscaler.core.state import Shadow, StoppedDeployment
 from tests.observations import deployment
 
 async def main():
@@ -738,6 +755,17 @@ class TestTheHistory:
         store, _ = await begin(limits=HistoryLimits(3600.0, 10_000_000))
         store.port.record([event(NOW - 3601.0), event(NOW - 3599.0)])
         assert [each.at - NOW for each in store.port.read_history(HistoryQuery())] == [-3599.0]
+
+    async def test_a_clock_that_is_wrong_for_a_while_removes_nothing(self, begin):
+        limits = HistoryLimits(30 * 86_400.0, 10_000_000)
+        days = [NOW + 86_400.0 * day for day in range(20)]
+        ahead = days[-1] + 31 * 86_400.0
+        for now in (days[-1], ahead, ahead + 3_600.0, days[-1] + 7_200.0):
+            store, _ = await begin(now=now, limits=limits)
+            store.port.record([event(at) for at in days] if now == days[-1] else [event(now)])
+            found = {each.at for each in store.port.read_history(HistoryQuery())}
+            await store.port.close()
+            assert found >= set(days)
 
     async def test_the_oldest_go_if_there_is_too_much(self, begin):
         size = len(event(NOW).entry().content)

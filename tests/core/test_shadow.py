@@ -99,6 +99,25 @@ def test_a_clock_that_was_set_back_loses_nothing():
     assert found.days[0].totals.known_s == 3 * HOUR_S
 
 
+def test_a_clock_that_is_a_month_ahead_for_some_hours_loses_no_day():
+    hours = [hour(shadow=day) for day in range(30) for _ in range(24)]
+    found = account(*hours)
+    for ahead in range(3):
+        found = found.after(BEGIN + 75 * DAY_S + ahead * HOUR_S, hour(shadow=99.0))
+    for later in range(24):
+        found = found.after(BEGIN + 30 * DAY_S + later * HOUR_S, hour(shadow=30.0))
+    right = [day for day in found.days if day.begins_at < BEGIN + 60 * DAY_S]
+    assert [day.begins_at for day in right] == [BEGIN + day * DAY_S for day in range(1, 31)]
+    assert [day.totals.known_s for day in right] == [24 * HOUR_S] * 30
+
+
+def test_a_day_that_the_clock_returns_to_is_continued():
+    found = account(*[hour()] * 24 * 3)
+    found = found.after(BEGIN + 40 * DAY_S, hour()).after(BEGIN + 2 * DAY_S, hour())
+    assert [day.begins_at for day in found.days] == [BEGIN + day * DAY_S for day in (0, 1, 40, 2)]
+    assert found.days[-1].totals.known_s == pytest.approx(25 * HOUR_S)
+
+
 def test_damaged_bytes_of_past_days_lose_only_those():
     found = account(*[hour()] * 48)
     (day,) = ShadowAccount(

@@ -380,8 +380,7 @@ def _text(flag: bool) -> str:
 
 
 def _read_leniently(body: bytes, type_: type[Document], path: str, needed: str) -> Document:
-    """As `_read`, but odd values are unknown. Without the field `needed`, if there is
-    one, nothing is known."""
+    """As `_read`, but odd values are unknown; without the field `needed`, all of them."""
     try:
         return _read(body, type_, path)
     except MalformedResponse:

@@ -45,6 +45,12 @@ _ENTITLING = frozenset({"platinum", "enterprise", "trial"})
 _NOT_ENTITLING = frozenset({"basic", "standard", "gold", "missing"})
 _IN_FORCE = frozenset({"active", "valid"})
 _NOT_IN_FORCE = frozenset({"expired", "invalid"})
+_UPGRADE_MODE = {
+    True: "machine learning is in upgrade mode, so nothing is changed; end it with POST "
+    "_ml/set_upgrade_mode?enabled=false",
+    None: "whether machine learning is in upgrade mode is unknown, because the response of GET "
+    "_ml/info lacks upgrade_mode, so nothing is changed; check any proxy before Elasticsearch",
+}
 _MANAGE_INFERENCE = "manage_inference"
 READ_PIPELINE = "read_pipeline"
 """The privilege that only rules need that stop deployments, and not urgently."""
@@ -249,22 +255,10 @@ class _Inspection:
 
     async def check_machine_learning(self) -> None:
         ml_info = await self._response(self._api.ml_info())
-        if ml_info is None:
-            return
-        self.found = replace(self.found, upgrade_mode=ml_info.upgrade_mode)
-        if ml_info.upgrade_mode:
-            self.note(
-                Severity.WARNING,
-                "machine learning is in upgrade mode, so nothing is changed; "
-                "end it with POST _ml/set_upgrade_mode?enabled=false",
-            )
-        elif ml_info.upgrade_mode is None:
-            self.note(
-                Severity.WARNING,
-                "whether machine learning is in upgrade mode is unknown, because the response of "
-                "GET _ml/info lacks upgrade_mode, so nothing is changed; check what changes "
-                "responses between the autoscaler and Elasticsearch",
-            )
+        if ml_info is not None:
+            self.found = replace(self.found, upgrade_mode=ml_info.upgrade_mode)
+            if (sentence := _UPGRADE_MODE.get(ml_info.upgrade_mode)) is not None:
+                self.note(Severity.WARNING, sentence)
 
     def take_deployments(self, deployed: frozenset[str] | None, *, stopped: bool) -> None:
         if deployed is None:  # the failed cycle has reported why

@@ -108,6 +108,11 @@ class RecordingDatabase:
             connection.execute("DELETE FROM cluster")
             connection.execute("INSERT INTO cluster VALUES (?)", (cluster,))
 
+    def has_blocks(self, after: float, until: float) -> bool:
+        """Whether a closed block ends later than an instant, and no later than another."""
+        query = "SELECT 1 FROM blocks WHERE last_at > ? AND last_at <= ? LIMIT 1"
+        return self._connection.execute(query, (after, until)).fetchone() is not None
+
     def append(self, frame: StoredFrame) -> None:
         """Add a frame to the open block. It outlives the process."""
         with self._transaction("BEGIN IMMEDIATE"):

@@ -17,6 +17,7 @@ import structlog
 
 from autoscaler.adapters.recording.database import RecordingInUse
 from autoscaler.adapters.recording.writer import RecordingFile, RecordingLimits
+from autoscaler.ages import always
 from autoscaler.core.decision import Outcome, Plan
 from autoscaler.core.values import Cluster, Observation
 from autoscaler.ports import Clock, CycleTimes, ObservationFailed
@@ -69,12 +70,13 @@ class CycleRecorder:
         *,
         poll_interval_s: Callable[[], float],
         cluster_uuid: Callable[[], str] = lambda: "",
+        clock_agrees: Callable[[], bool] = always,
         in_thread: bool = True,
     ) -> None:
         self._poll_interval_s = poll_interval_s
         self._cluster_uuid = cluster_uuid
         self._clock = clock
-        self._file = RecordingFile(directory, limits)
+        self._file = RecordingFile(directory, limits, clock_agrees)
         self._log = log
         self._in_thread = in_thread
         self._thread: AbandonableThreads | None = None  # None: not begun, or ended

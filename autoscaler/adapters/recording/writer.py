@@ -5,6 +5,7 @@ import os
 import re
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from autoscaler.adapters.recording.database import (
     open_recording,
     set_recording_aside,
 )
+from autoscaler.ages import AgeLimit, always
 from autoscaler.files import open_own
 from autoscaler.sqlite_files import DatabaseDamaged, DatabaseUnusable, is_damage
 from autoscaler.wire.recording import Frame, RecordedCycle, RecordingDamaged
@@ -55,11 +57,18 @@ class RecordingFile:
 
     Args:
         directory: created if it does not exist.
+        clock_agrees: whether the clock of the host agrees with the times of the cycles.
     """
 
-    def __init__(self, directory: Path, limits: RecordingLimits) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        limits: RecordingLimits,
+        clock_agrees: Callable[[], bool] = always,
+    ) -> None:
         self.path = directory / FILE_NAME
-        self._limits = limits
+        self._max_bytes = limits.max_bytes
+        self._age = AgeLimit(limits.max_age_s, clock_agrees)
         self._lock = -1  # the descriptor of the locked file
         self._database: RecordingDatabase | None = None
         self._encoder = FrameEncoder()
@@ -213,8 +222,8 @@ class RecordingFile:
         self._database.close_block(
             compressed_block(frames) if frames else b"",
             stored[: len(frames)],
-            oldest=at - self._limits.max_age_s,
-            max_bytes=min(self._limits.max_bytes, self._database.size_bytes + free_bytes),
+            oldest=self._age.oldest(at, self._database.has_blocks),
+            max_bytes=min(self._max_bytes, self._database.size_bytes + free_bytes),
         )
         self._begin_block()
 

@@ -140,6 +140,12 @@ class Database:
             (size,) = self._connection.execute(query).fetchone()
         return int(size)
 
+    def has_history(self, after: float, until: float) -> bool:
+        """Whether there are entries later than an instant, and no later than another."""
+        query = "SELECT 1 FROM history WHERE at > ? AND at <= ? LIMIT 1"
+        with damage_named():
+            return self._connection.execute(query, (after, until)).fetchone() is not None
+
     def forget_history(self, before: float, excess_bytes: int) -> None:
         """Remove the entries before an instant, and so many bytes of the oldest others."""
         with self._transaction() as connection:

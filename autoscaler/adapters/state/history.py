@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from autoscaler.adapters.state.database import Database
+from autoscaler.ages import AgeLimit
 from autoscaler.wire.history import Event
 
 
@@ -17,9 +18,10 @@ class HistoryLimits(NamedTuple):
 class BoundedHistory:
     """Adds events, and removes what is too old or too much."""
 
-    def __init__(self, database: Database, limits: HistoryLimits) -> None:
+    def __init__(self, database: Database, limits: HistoryLimits, age: AgeLimit) -> None:
         self.database = database
         self._limits = limits
+        self._age = age
         self._bytes = database.history_bytes()
 
     def append(self, events: Sequence[Event], at: float) -> None:
@@ -32,6 +34,7 @@ class BoundedHistory:
         excess_bytes = 0
         if self._bytes > limits.max_bytes:  # at once a tenth more, so that it is rare
             excess_bytes = self._bytes - limits.max_bytes + limits.max_bytes // 10
-        self.database.forget_history(at - limits.max_age_s, excess_bytes)
+        oldest = self._age.oldest(at, self.database.has_history)
+        self.database.forget_history(oldest, excess_bytes)
         if excess_bytes:
             self._bytes = self.database.history_bytes()

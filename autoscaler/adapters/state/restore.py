@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from msgspec.structs import replace
 
 from autoscaler.adapters.state.database import Contents
+from autoscaler.core.flow.shadowing import only_totals
 from autoscaler.core.instructions import Instructions
 from autoscaler.core.policies import AnyPolicy
 from autoscaler.core.state import State, StoppedDeployment
@@ -56,8 +57,8 @@ def opened_text(place: object, size_bytes: int, found: Restored) -> str:
 
 
 def restored(contents: Contents, policies: Iterable[AnyPolicy], at: float) -> Restored:
-    """The state at the Unix time `at`; the stopped deployments, the instructions and the gradual
-    rollouts alone if the rest cannot be used."""
+    """The state at the Unix time `at`. If it is too old or ahead, which may be a wrong clock, only
+    the stopped deployments, the instructions, the gradual rollouts and the totals of dry runs."""
     stopped, messages = _stopped(contents)
     instructions, problems = _instructions(contents)
     messages += problems
@@ -69,15 +70,16 @@ def restored(contents: Contents, policies: Iterable[AnyPolicy], at: float) -> Re
     # What ran before, and whether it was reverted, must not be lost with a state that is too old.
     nothing = replace(nothing, rollouts=shared.state.rollouts)
     if shared.messages:
-        messages += shared.messages
-    elif age_s > MAX_STATE_AGE_S:
+        return Restored(state=nothing, messages=messages + shared.messages)
+    decoded = [decode_state(each, tuple(policies)) for each in contents.deployments.values()]
+    deployments = {name: d for one in decoded for name, d in one.state.deployments.items()}
+    nothing = replace(nothing, deployments=only_totals(deployments, at - MAX_STATE_AGE_S))
+    if age_s > MAX_STATE_AGE_S:
         messages += (f"starting without the stored state: it is {duration_text(age_s)} old",)
     elif age_s < -MAX_CLOCK_STEP_S:
         later = duration_text(-age_s)
         messages += (f"starting without the stored state: it is {later} ahead of the host's clock",)
     else:
-        decoded = [decode_state(each, tuple(policies)) for each in contents.deployments.values()]
-        deployments = {name: d for one in decoded for name, d in one.state.deployments.items()}
         return Restored(
             state=replace(
                 shared.state, deployments=deployments, stopped=stopped, instructions=instructions

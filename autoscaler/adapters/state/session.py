@@ -8,7 +8,7 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -26,6 +26,7 @@ from autoscaler.adapters.state.opening import (
 )
 from autoscaler.adapters.state.restore import CLUSTER, INSTRUCTIONS, SHARED, STOPPED
 from autoscaler.adapters.state.stopped_copy import FILE_NAME, StoppedCopy
+from autoscaler.ages import AgeLimit, always
 from autoscaler.core.state import State
 from autoscaler.ports import StateInUse
 from autoscaler.sqlite_files import DatabaseDamaged, DatabaseUnusable, is_damage
@@ -43,10 +44,17 @@ class Session:
         former: the file from which stopped deployments are taken over when this one begins.
     """
 
-    def __init__(self, directory: Path, former: FormerFile | None, limits: HistoryLimits) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        former: FormerFile | None,
+        limits: HistoryLimits,
+        clock_agrees: Callable[[], bool] = always,
+    ) -> None:
         self.path = directory / FILE_NAME
         self._former = former
         self._limits = limits
+        self._age = AgeLimit(limits.max_age_s, clock_agrees)
         self._history: BoundedHistory | None = None
         self._copy = StoppedCopy(self.path)
         self._lock: ProcessLock | None = None
@@ -334,7 +342,7 @@ class Session:
     def _history_in_place(self) -> BoundedHistory:
         database = self._in_place()
         if self._history is None or self._history.database is not database:
-            self._history = BoundedHistory(database, self._limits)
+            self._history = BoundedHistory(database, self._limits, self._age)
         return self._history
 
     def _lock_again(self) -> None:

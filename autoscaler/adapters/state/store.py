@@ -20,6 +20,7 @@ from autoscaler.adapters.state.history import HistoryLimits
 from autoscaler.adapters.state.mounts import outlives_the_process
 from autoscaler.adapters.state.restore import SHARED, opened_text, restored
 from autoscaler.adapters.state.session import DEFAULT_LIMITS, Session
+from autoscaler.ages import always
 from autoscaler.core.instructions import Instructions
 from autoscaler.core.policies import AnyPolicy
 from autoscaler.core.state import State, StoppedDeployment
@@ -58,6 +59,7 @@ class SqliteStore:
 
     Args:
         limits: what is kept of the history.
+        clock_agrees: whether the clock of the host agrees with `clock`.
         former: the file from which stopped deployments are taken over when this one begins.
         outlives: whether a directory outlives the process, as far as is known.
         in_thread: False: the caller writes, and waits. For commands, and for tests whose time is
@@ -71,11 +73,12 @@ class SqliteStore:
         log: structlog.stdlib.BoundLogger,
         *,
         limits: HistoryLimits = DEFAULT_LIMITS,
+        clock_agrees: Callable[[], bool] = always,
         former: FormerFile | None = None,
         outlives: Callable[[Path], bool] = outlives_the_process,
         in_thread: bool = True,
     ) -> None:
-        self._session = Session(directory, former, limits)
+        self._session = Session(directory, former, limits, clock_agrees)
         self._clock = clock
         self._log = log
         self._outlives = outlives

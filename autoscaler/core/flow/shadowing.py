@@ -24,10 +24,14 @@ from autoscaler.core.flow.plan_context import PlanContext
 from autoscaler.core.flow.shadow_judgement import judged, per_node, running_allocations
 from autoscaler.core.flow.shadow_stats import FreeThreads, placed, shadow_stats, slots_in_use
 from autoscaler.core.flow.update_rate import with_update
-from autoscaler.core.shadow import DAY_S, MAX_DAYS, ShadowAccount, ShadowStatus, ShadowTotals
+from autoscaler.core.shadow import ShadowAccount, ShadowStatus, ShadowTotals
 from autoscaler.core.slo.new_node import MAX_NEW_NODE_S, NEW_NODE_S
 from autoscaler.core.state import FORGET_AFTER_S, DeploymentState, Shadow, ShadowPath, State
 from autoscaler.core.values import DeploymentStats, Observation, Value
+
+KEPT_S = 366.0 * 86_400.0
+"""Seconds for which the totals of a deployment that is no dry run any more are kept. 366 d, because
+by a clock that is wrong by months all would be too old, and a month of totals has 2 kB."""
 
 
 class ShadowAssessment(Value, frozen=True):
@@ -156,11 +160,44 @@ def with_shadows(
         shadow = shadows.get(name, known.shadow)
         if shadow is not None and shadow.path is not None and name in live:
             shadow = replace(shadow, path=None)
-        if shadow is not None and at - shadow.seen_at > MAX_DAYS * DAY_S:
+        if shadow is not None and at - shadow.seen_at > KEPT_S:
             shadow = None
         if shadow is not known.shadow:
             found[name] = replace(known, shadow=shadow)
     return found
+
+
+def with_totals(
+    deployments: Mapping[str, DeploymentState], stored: Mapping[str, DeploymentState]
+) -> dict[str, DeploymentState]:
+    """The states of the deployments, with the stored totals of dry runs where they have none."""
+    found = {**only_totals(stored), **deployments}
+    for name, known in deployments.items():
+        if known.shadow is None and name in stored:
+            found[name] = replace(known, shadow=stored[name].shadow)
+    return found
+
+
+def only_totals(
+    deployments: Mapping[str, DeploymentState], seen_at: float | None = None
+) -> dict[str, DeploymentState]:
+    """The deployments that have totals of a dry run, of which nothing else but the usage is known.
+
+    Args:
+        seen_at: instead of when each was seen last. By now it has to be long ago, so that the next
+            statistics are not compared with those of then.
+    """
+    return {
+        name: DeploymentState(
+            seen_at=known.seen_at if seen_at is None else seen_at,
+            baseline=known.baseline,
+            baseline_at=known.baseline_at if seen_at is None else seen_at,
+            usage=known.usage,
+            shadow=replace(known.shadow, path=None),
+        )
+        for name, known in deployments.items()
+        if known.shadow is not None
+    }
 
 
 def _path_at(state: State, dry: Assessment, at: float) -> ShadowPath:
