@@ -121,7 +121,8 @@ def recording_of(
         if isinstance(line, IntervalsHeader):
             header = line
         elif isinstance(line, Hardware):
-            hardware.append(line)
+            if until is None or line.at <= until:
+                hardware.append(line)
         elif (until is None or line.at <= until) and (
             since is None or line.at - line.interval_s >= since
         ):

@@ -565,6 +565,40 @@ async def test_on_a_small_disk_the_oldest_cycles_are_removed_earlier(tmp_path, d
     assert found == [found[0] + 10.0 * place for place in range(len(found))]
 
 
+async def test_a_file_that_is_found_damaged_while_room_is_made_is_set_aside(tmp_path, disk):
+    with capture_logs() as logs:
+        async with recording(tmp_path) as recorder:
+            record(recorder, 1_000.0)
+            disk.free = writer.RESERVED_BYTES
+            damaged = sqlite3.connect(tmp_path / FILE_NAME)
+            damaged.execute("PRAGMA writable_schema = ON")
+            damaged.execute("UPDATE sqlite_master SET rootpage = 999 WHERE name = 'frames'")
+            damaged.execute("PRAGMA schema_version = 99")
+            damaged.commit()
+            damaged.close()
+            record(recorder, 1_010.0)
+            assert len(list(tmp_path.glob(f"{FILE_NAME}.damaged-*"))) == 1
+            disk.free = 10**9
+            record(recorder, 1_020.0)
+    assert instants(tmp_path)[-1] == 1_020.0
+    (message,) = [log["message"] for log in logs if log["event"] == "recording.damaged"]
+    assert "is damaged" in message
+
+
+async def test_a_defect_is_named_as_one_without_advice_about_the_disk(tmp_path, monkeypatch):
+    def defect(*_):
+        raise ValueError("a figure too many")
+
+    monkeypatch.setattr(writer.RecordingFile, "write", defect)
+    with capture_logs() as logs:
+        async with recording(tmp_path, in_thread=True) as recorder:
+            record(recorder, 1_000.0)
+    (message,) = [log["message"] for log in logs if log["event"] == "recording.failed"]
+    assert "a figure too many" in message
+    assert "report it" in message
+    assert "disk" not in message
+
+
 async def test_a_recording_that_no_process_writes_is_read_where_nothing_can_be_written(
     tmp_path, monkeypatch
 ):

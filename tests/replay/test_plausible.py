@@ -6,7 +6,7 @@ import pytest
 
 from autoscaler.replay.plausible import plausible
 from autoscaler.replay.record import record_of, recording_of
-from autoscaler.wire.intervals import LoadInterval, NodeInterval
+from autoscaler.wire.intervals import Hardware, HardwareNode, LoadInterval, NodeInterval
 
 WHOLE = LoadInterval(
     deployment="model",
@@ -67,6 +67,14 @@ def test_a_record_says_how_many_intervals_have_impossible_figures():
     found = recording_of([WHOLE, changed(arrivals=-5), changed(at=1e15)])
     assert len(found.intervals["model"]) == 2
     assert found.odd == 2
+
+
+def test_nodes_that_are_known_only_after_the_end_are_those_of_no_record():
+    """As with `--to` before the hardware changed."""
+    nodes = [Hardware(at=at, nodes=(HardwareNode(id="n", processors=at),)) for at in (8.0, 64.0)]
+    found = recording_of([*nodes, WHOLE], until=32.0)
+    assert [each.at for each in found.hardware] == [8.0]
+    assert recording_of([*nodes, WHOLE]).hardware == tuple(nodes)
 
 
 def test_a_gap_of_years_does_not_fill_the_memory():

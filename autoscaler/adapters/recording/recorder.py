@@ -41,7 +41,7 @@ at all."""
 _UNUSABLE = (DatabaseUnusable, sqlite3.Error, OSError)
 
 
-class _Waiting(NamedTuple):
+class _WaitingCycle(NamedTuple):
     """A completed cycle that is not written yet."""
 
     observation: Observation
@@ -80,7 +80,7 @@ class CycleRecorder:
         self._log = log
         self._in_thread = in_thread
         self._thread: AbandonableThreads | None = None  # None: not begun, or ended
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[_WaitingCycle] = deque()
         self._busy: asyncio.Future[None] | None = None
         self._missed = True  # the cycles before this process are not known
         self._hardware = _KnownHardware()
@@ -115,7 +115,7 @@ class CycleRecorder:
         self, observation: Observation, plan: Plan, outcomes: tuple[Outcome, ...], took: CycleTimes
     ) -> None:
         self._waiting.append(
-            _Waiting(
+            _WaitingCycle(
                 observation, outcomes, self._poll_interval_s(), self._missed, self._cluster_uuid()
             )
         )
@@ -175,7 +175,7 @@ class CycleRecorder:
         else:
             self._report(self._text(error), in_use=isinstance(error, RecordingInUse))
 
-    def _write(self, waiting: _Waiting) -> None:
+    def _write(self, waiting: _WaitingCycle) -> None:
         observation = waiting.observation
         self._file.write(
             RecordedCycle(
@@ -191,7 +191,7 @@ class CycleRecorder:
         )
         self.size_bytes = self._file.size_bytes
 
-    def _written(self, waiting: _Waiting, error: BaseException | None) -> None:
+    def _written(self, waiting: _WaitingCycle, error: BaseException | None) -> None:
         self._log_messages()
         if error is None:
             self.written_at = waiting.observation.at
@@ -229,10 +229,12 @@ class CycleRecorder:
     def _text(self, error: BaseException) -> str:
         if isinstance(error, DatabaseUnusable):
             return str(error)
-        return (
-            f"{self._file.path} cannot be written: {error}; use a disk with free space, to which "
-            "the autoscaler may write"
-        )
+        if isinstance(error, sqlite3.Error | OSError):
+            return (
+                f"{self._file.path} cannot be written: {error}; use a disk with free space, to "
+                "which the autoscaler may write"
+            )
+        return f"cycles cannot be recorded, by a defect of the autoscaler: {error!r}; report it"
 
 
 def _opened_text(file: RecordingFile) -> str:

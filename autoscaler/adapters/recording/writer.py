@@ -123,20 +123,28 @@ class RecordingFile:
         """
         self.open(cycle.at)
         self._begin_for(cluster)
-        if self._free_bytes() <= 0:
-            self._make_room(cycle.at)
-        if self._free_bytes() <= 0:
-            raise DatabaseUnusable(
-                f"the disk of {self.path} is almost full, and the rest is left to the saved state; "
-                "use a larger disk, or a smaller max_mb in [recording]"
-            )
         try:
+            if self._free_bytes() <= 0:
+                self._make_room(cycle.at)
+            self._ensure_room()
             self._write(cycle, cluster)
         except sqlite3.Error as error:
             if not is_damage(error):
                 raise
             self._begin_again(str(error))
+            self._ensure_room()
             self._write(cycle, cluster)
+
+    def _ensure_room(self) -> None:
+        """
+        Raises:
+            DatabaseUnusable: the disk has none.
+        """
+        if self._free_bytes() <= 0:
+            raise DatabaseUnusable(
+                f"the disk of {self.path} is almost full, and the rest is left to the saved state; "
+                "use a larger disk, or a smaller max_mb in [recording]"
+            )
 
     def first_at(self) -> float | None:
         """When the recording begins; None: it is empty."""
