@@ -66,7 +66,8 @@ class Received(Struct, frozen=True):
 
 
 class LoadCluster:
-    """Deployments with Poisson arrivals, each on all nodes.
+    """Deployments with Poisson arrivals, each on all nodes, as where each node is the only one of
+    its availability zone.
 
     Args:
         now: returns the time in seconds.
@@ -98,7 +99,7 @@ class LoadCluster:
         arrivals = self._random.poisson(expected[:, None], (len(models), self._nodes))
         at_ms = EPOCH_MS + int(1000.0 * now)
         for each, counts in zip(models, arrivals.tolist(), strict=True):
-            _complete(_nodes_of(each), counts, at_ms)
+            _complete(each, counts, at_ms)
         return msgspec.json.encode(
             StatsDocument(count=len(self._models), trained_model_stats=models)
         )
@@ -150,10 +151,14 @@ def _nodes_of(deployment: ModelDocument) -> list[NodeDocument]:
     return deployment.deployment_stats.nodes or []
 
 
-def _complete(nodes: list[NodeDocument], counts: list[int], at_ms: int) -> None:
-    for node, count in zip(nodes, counts, strict=True):
+def _complete(deployment: ModelDocument, counts: list[int], at_ms: int) -> None:
+    assert deployment.deployment_stats is not None
+    for node, count in zip(_nodes_of(deployment), counts, strict=True):
         node.inference_count = (node.inference_count or 0) + count
         node.last_access = at_ms
+    deployment.deployment_stats.inference_count = (
+        deployment.deployment_stats.inference_count or 0
+    ) + sum(counts)
 
 
 def node_documents(nodes: int) -> dict[str, Struct]:

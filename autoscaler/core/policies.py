@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Mapping
 from operator import index
 from typing import Any, ClassVar, Protocol, TypeVar
 
+from msgspec.structs import replace
+
 from autoscaler.core.capacity import STARTING
 from autoscaler.core.next_poll import CAUSES_OF_POLICIES, PollCause, PollRequest
 from autoscaler.core.slo_status import SloStatus
@@ -178,6 +180,26 @@ def recommend_safely(
         version = None if memory_format is None else memory_format.version
         memory = PolicyMemory(policy.name, version, after)
     return step, memory
+
+
+def without_requests(
+    policy: AnyPolicy, before: PolicyMemory | None, learnt: PolicyMemory | None
+) -> PolicyMemory | None:
+    """The memory after a poll whose requests are too uncertain to learn from: a later one counts
+    them again, compared with the same statistics as this one.
+
+    A policy whose memory has more than requests has a method `without_requests` as well, with the
+    value before the poll and the one that `recommend` returned, for what is certain nevertheless.
+
+    Args:
+        before: the memory before the poll.
+        learnt: the one that the recommendation has returned.
+    """
+    method = getattr(policy, "without_requests", None)
+    if method is None or before is None or learnt is None or learnt is before:
+        return before
+    value = method(before.value, learnt.value)
+    return before if value is before.value else replace(before, value=value)
 
 
 def next_poll_safely(

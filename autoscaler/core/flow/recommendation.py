@@ -27,6 +27,7 @@ from autoscaler.core.policies import (
     next_poll_safely,
     recommend_safely,
     slo_status_safely,
+    without_requests,
 )
 from autoscaler.core.selection import Rule
 from autoscaler.core.slo_status import SloStatus
@@ -134,6 +135,7 @@ def recommend(
     step, learnt = recommend_safely(policy, situation, memory)
     if sample.issues:
         # The policy learns from these requests when their interval is certain enough.
+        memory = without_requests(policy, memory, learnt)
         step = held if step.after <= working else _requested(step, current, stats, idle)
         if (fallback := _blind_step(rule, stats, step, sample, blind_s)) is not None:
             return Recommendation(fallback, memory)

@@ -140,6 +140,23 @@ class SloPolicy(Value, frozen=True, kw_only=True):
             return self._recomputed(situation, seen, arrivals)
         return estimate.step, seen
 
+    def without_requests(self, before: SloMemory, after: SloMemory) -> SloMemory:
+        """The memory before a poll, with the placement that the poll has shown.
+
+        An increase that followed from it replaces the recommendation before: that one did not know
+        the placement, and would be repeated once the allocations are again as many as then.
+
+        Args:
+            before: the memory before the poll.
+            after: the one that `recommend` returned.
+        """
+        estimate, learnt = before.estimate, after.estimate
+        if learnt.placements == estimate.placements:
+            return before
+        increases = learnt.step is not None and learnt.step.after > learnt.step.before
+        step = learnt.step if increases else estimate.step
+        return replace(before, estimate=replace(estimate, placements=learnt.placements, step=step))
+
     def next_poll(self, situation: Situation, memory: SloMemory) -> PollRequest | None:
         """The next poll that the deployment needs; None: the routine one is early enough.
 
