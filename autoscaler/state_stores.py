@@ -1,6 +1,7 @@
 """The configured store of the state between cycles, and the recording of cycles."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import structlog
 
@@ -14,6 +15,7 @@ from autoscaler.adapters.state import (
     FormerFile,
     HistoryLimits,
     SqliteStore,
+    outlives_the_process,
 )
 from autoscaler.ages import always
 from autoscaler.config import Config
@@ -44,6 +46,8 @@ def state_store_of(
         return None
     former = None if config.state_file is None else FormerFile(config.state_file)
     limits = HistoryLimits(config.history_max_age_s, config.history_max_bytes)
+    # One of several instances may have a directory of its own, which is empty at its first start.
+    outlives = outlives_the_process if config.lease is None else _is_unknown
     return SqliteStore(
         config.state_dir,
         clock,
@@ -51,7 +55,12 @@ def state_store_of(
         limits=limits,
         clock_agrees=_agreement_of(clock, log, "the history"),
         former=former,
+        outlives=outlives,
     )
+
+
+def _is_unknown(_directory: Path) -> bool:
+    return False
 
 
 def cycle_recorder_of(

@@ -237,14 +237,14 @@ def recreated(
     rollout: GradualRollout, created_at: float | None, before: Setting | None
 ) -> GradualRollout | None:
     """The rollout after the deployment was deleted and created again, with a setting that is what
-    ran before from now on; None: it was not.
+    ran before from now on, unless it waits; None: it was not.
 
     Args:
         created_at: the deployment; None: unknown.
     """
     if created_at is None or created_at == rollout.created_at:
         return None
-    if rollout.created_at is None:
+    if rollout.created_at is None or rollout.verdict is RolloutVerdict.WAITING:
         return replace(rollout, created_at=created_at)
     return replace(rollout, created_at=created_at, before=before)
 

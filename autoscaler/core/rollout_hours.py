@@ -9,6 +9,7 @@ instance that reads the state, and after every restart.
 
 import hashlib
 from fractions import Fraction
+from functools import lru_cache
 
 from autoscaler.core.values import Value
 
@@ -77,6 +78,7 @@ MAX_AHEAD = 31 * DAY_HOURS
 least one in each group of 12."""
 
 
+@lru_cache(maxsize=16_384)  # it is the same for each deployment until the hour ends
 def next_active(hours: RolloutHours, block: int, seed: int) -> int | None:
     """The next block after this one in which the rule acts; None: there is none soon.
 

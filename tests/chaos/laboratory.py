@@ -112,6 +112,7 @@ class Laboratory:
         self.rollouts = Rollouts(
             self.cluster,
             is_gradual=settings.gradual,
+            begins=settings.lasting,
             has_schedule="schedules" in settings.further,
         )
         self.trace = Trace(
@@ -283,7 +284,8 @@ class Laboratory:
 
     def _store_of(self, config: Config, clock: Clock, log: Any) -> SqliteStore:
         assert config.state_dir is not None
-        store = _Store(config.state_dir, clock, log, outlives=lambda _: False, in_thread=False)
+        lasts = self.settings.lasting
+        store = _Store(config.state_dir, clock, log, outlives=lambda _: lasts, in_thread=False)
         store.laboratory = self
         return store
 

@@ -28,18 +28,24 @@ class Rollouts:
 
     Args:
         is_gradual: whether the rule has a rollout.
+        begins: whether the rollouts begin at the first start.
         has_schedule: whether it has a schedule.
     """
 
     def __init__(
-        self, cluster: SimulatedCluster, *, is_gradual: bool, has_schedule: bool = False
+        self,
+        cluster: SimulatedCluster,
+        *,
+        is_gradual: bool,
+        begins: bool = False,
+        has_schedule: bool = False,
     ) -> None:
         self._cluster, self._is_gradual = cluster, is_gradual
         self._has_schedule = has_schedule
         self._others: dict[str, set[Setting]] = {
             name: {setting_of(deployment)} for name, deployment in cluster.deployments.items()
         }
-        self._may_act: set[str] = set()
+        self._may_act = set(cluster.deployments) if begins else set[str]()
         self._rule_has_changed = False
         self._before: dict[tuple[str, str], Setting | None] = {}
         self._reverted: dict[str, float] = {}  # when first seen

@@ -50,6 +50,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     further: str  # lines of the rule
     general: str  # lines before the first table
     gradual: bool  # whether the rule has a gradual rollout
+    lasting: bool  # whether the directory of the state is known to outlive the process
     scenario: ClusterScenario
 
     @property
@@ -130,6 +131,7 @@ def settings_of(seed: int) -> Settings:
         further=_further_of(random.Random(f"{seed} rule"), policy),
         general=_general_of(random.Random(f"{seed} general"), stops="stop" in mode),
         gradual=False,
+        lasting=random.Random(f"{seed} first start").random() < 0.5,
         scenario=scenario,
     )
     # Drawn apart, so that the other seeds do not depend on it.

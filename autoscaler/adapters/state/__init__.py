@@ -24,6 +24,7 @@ from autoscaler.adapters.state.description import (
 from autoscaler.adapters.state.document_state import DocumentStateStore
 from autoscaler.adapters.state.former_file import FormerFile, FormerFileUnreadable
 from autoscaler.adapters.state.history import HistoryLimits
+from autoscaler.adapters.state.mounts import outlives_the_process
 from autoscaler.adapters.state.reading import FileHistory, HistoryUnreadable
 from autoscaler.adapters.state.stopped_copy import FILE_NAME, recorded_stopped
 from autoscaler.adapters.state.store import SqliteStore, StoreStatus
@@ -40,6 +41,7 @@ __all__ = [
     "StoreStatus",
     "described",
     "described_documents",
+    "outlives_the_process",
     "readable_stopped",
     "readable_stopped_documents",
     "recorded_stopped",

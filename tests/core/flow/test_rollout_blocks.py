@@ -277,6 +277,17 @@ def test_a_deployment_that_was_created_again_has_the_setting_it_was_created_with
     assert simulated.allocations == 2
 
 
+def test_a_deployment_that_is_created_again_while_it_waits_is_left_as_it_is():
+    simulated = Simulated(allocations=9, state=State(cold_start_s=0.0))
+    simulated.run(60)
+    simulated.created_at, simulated.allocations = simulated.at, 2
+    simulated.run(60)
+    simulated.allocations = 3  # set by someone else
+    simulated.run(HOUR)
+    assert (simulated.rollout.before, simulated.changes) == (None, [])
+    assert simulated.allocations == 3
+
+
 def test_a_clock_that_is_set_back_does_not_stop_the_comparison():
     simulated = Simulated(allocations=9, per_s=40.0, max_allocations=2)
     simulated.until(active=True)
