@@ -95,7 +95,7 @@ class Statistics(Struct, frozen=True, kw_only=True):
 class ElasticsearchApi:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self._identity = ClusterIdentity()
+        self.identity = ClusterIdentity()
 
     def begin(self, opaque_id: str) -> None:
         """Set the X-Opaque-Id of the following requests, which appears in Elasticsearch's logs."""
@@ -164,8 +164,8 @@ class ElasticsearchApi:
             pipelines=pipelines,
         )
 
-    async def info(self) -> InfoResponse:
-        return await self._identity.confirmed(self._info)
+    async def info(self, *, doubtful: bool = False) -> InfoResponse:
+        return await self.identity.confirmed(self._info, doubtful=doubtful)
 
     async def _info(self) -> InfoResponse:
         return _read(await self._get("/"), InfoResponse, "/")

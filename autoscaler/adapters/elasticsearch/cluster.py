@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
 from typing import TypeVar
 
 from msgspec.structs import replace
@@ -16,10 +17,10 @@ from autoscaler.adapters.elasticsearch.nodes import cluster_of, with_upgrade_mod
 from autoscaler.adapters.elasticsearch.observed_ids import ObservedIds
 from autoscaler.adapters.elasticsearch.ownership import Ownership
 from autoscaler.adapters.elasticsearch.server_version import ServerVersion, server_version
-from autoscaler.core.decision import Change
+from autoscaler.core.decision import Change, OutcomeKind
 from autoscaler.core.units import duration_text
 from autoscaler.core.values import Cluster, Observation
-from autoscaler.ports import Clock, ObservationFailed
+from autoscaler.ports import Clock, FailureKind, ObservationFailed, UpdateFailed
 from autoscaler.wire.cluster import InfoResponse
 
 CAPACITY_INTERVAL_S = 60.0
@@ -91,6 +92,7 @@ class ElasticsearchCluster:
         self._cluster: Cluster | None = None
         self._cluster_read_at = float("-inf")
         self._capacity_due_at = float("-inf")
+        self._routed: frozenset[str] = frozenset()  # nodes with a route, in the last statistics
         self._unlisted: frozenset[str] = frozenset()  # after the nodes were last read
         self._nodes = SideRead("the nodes")
         self._memory = SideRead("the memory of the nodes")
@@ -108,6 +110,10 @@ class ElasticsearchCluster:
     async def observe(self) -> Observation:
         self._cycle += 1
         self._api.begin(f"autoscaler-{self._cycle}")
+        if self._api.identity.contested:
+            with suppress(ElasticsearchError):
+                await self._api.info()
+            self._ensure_one_cluster()
         try:
             statistics = await self._api.stats()
         except ElasticsearchError as error:
@@ -131,6 +137,8 @@ class ElasticsearchCluster:
             versions = (node.version for node in nodes)
             self.ownership.version = server_version(self.info, *versions)
             self._unlisted = self._unlisted_nodes(statistics)
+            self._ensure_one_cluster()
+        await self._ensure_its_nodes(statistics)
         deployments = {stats.deployment_id: stats for stats in statistics.deployments}
         self._changes.observed(deployments, statistics.pipelines)
         return Observation(
@@ -161,12 +169,34 @@ class ElasticsearchCluster:
             cluster=self._cluster,
         )
 
+    def _ensure_one_cluster(self) -> None:
+        """
+        Raises:
+            ObservationFailed: several clusters respond, so that their counts are not compared.
+        """
+        if self._api.identity.contested:
+            raise ObservationFailed(FailureKind.MALFORMED, self._api.identity.contested)
+
+    async def _ensure_its_nodes(self, statistics: Statistics) -> None:
+        """Find out which cluster responds if all nodes are others than before.
+
+        Raises:
+            ObservationFailed: several do.
+        """
+        routed = _routed(statistics)
+        if routed and self._routed and self._routed.isdisjoint(routed):
+            try:
+                self._note_info(await self._api.info(doubtful=True))
+            except ElasticsearchError as error:
+                if not isinstance(error, ApiError) or error.status >= 500 or error.status == 429:
+                    raise ObservationFailed(failure_kind_of(error), str(error)) from error
+        self._routed = routed
+
     def _unlisted_nodes(self, statistics: Statistics) -> frozenset[str]:
         """The nodes with a route that are not in the list of nodes. While it is not complete, it
         limits nothing, so a node that has joined is a reason to read it again."""
         listed = {node.node_id for node in self._cluster.nodes} if self._cluster else set()
-        routed = {node.node_id for stats in statistics.deployments for node in stats.nodes}
-        return frozenset(routed - listed)
+        return _routed(statistics) - listed
 
     def _admitted(self, statistics: Statistics, at: float) -> tuple[Statistics, int]:
         """The statistics of the deployments that are observed, and how many others there are."""
@@ -195,6 +225,8 @@ class ElasticsearchCluster:
     async def carry_out(
         self, deployment_id: str, change: Change, *, until: float = math.inf
     ) -> None:
+        if self._api.identity.contested:
+            raise UpdateFailed(OutcomeKind.WITHHELD, self._api.identity.contested)
         self._api.change_until(until)
         await self._changes.carry_out(deployment_id, change)
 
@@ -252,9 +284,12 @@ class ElasticsearchCluster:
         """Refresh the version. After a failure, the previous one is used."""
         info = await self._attempt(self._version, at, self._api.info)
         if info is not None:
-            if self.info is not None and self.info.cluster_uuid != info.cluster_uuid:
-                self.ownership.forget()
-            self.info = info
+            self._note_info(info)
+
+    def _note_info(self, info: InfoResponse) -> None:
+        if self.info is not None and self.info.cluster_uuid != info.cluster_uuid:
+            self.ownership.forget()
+        self.info = info
 
     async def _read_capacity(self, at: float) -> None:
         """Refresh the nodes. A failure does not fail the observation."""
@@ -284,6 +319,11 @@ class ElasticsearchCluster:
             return None
         read.succeeded()
         return response
+
+
+def _routed(statistics: Statistics) -> frozenset[str]:
+    """The nodes with a route."""
+    return frozenset([node.node_id for each in statistics.deployments for node in each.nodes])
 
 
 def pipelines_text(count: int | None) -> str:

@@ -1,6 +1,8 @@
 """Observations: their content, and the failure kinds."""
 
-from contextlib import asynccontextmanager
+import itertools
+import random
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -10,7 +12,8 @@ from autoscaler.adapters.elasticsearch.cluster import (
     ElasticsearchCluster,
 )
 from autoscaler.adapters.elasticsearch.observed_ids import MAX_DEPLOYMENTS
-from autoscaler.ports import FailureKind, ObservationFailed
+from autoscaler.core.decision import OutcomeKind, SetAllocations
+from autoscaler.ports import FailureKind, ObservationFailed, UpdateFailed
 from tests.adapters.elasticsearch.servers import (
     api_for,
     deployment,
@@ -536,3 +539,72 @@ async def test_upgrade_mode_is_observed_at_once_while_the_nodes_cannot_be_read()
         clock.pass_by(60.0)
         found = (await cluster.observe()).cluster
     assert (found.upgrade_mode, len(found.nodes)) == (True, 1)
+
+
+def one_of_two(name):
+    """A cluster of its own, with a deployment of the same id."""
+    nodes = [
+        {"node": {f"{name}-n1": {"name": "ml-a"}}, "routing_state": {"routing_state": "started"}}
+    ]
+    return endpoints(
+        **{
+            INFO: respond({**info(), "cluster_uuid": name}),
+            STATS: respond(stats(deployment("elser", number_of_allocations=2, nodes=nodes))),
+            NODES: respond({"nodes": {f"{name}-n1": node(allocated_processors_double="8.0")}}),
+        }
+    )
+
+
+def balanced(choose):
+    """A load balancer before two clusters; `choose` returns 0 or 1 for each request."""
+    clusters = [one_of_two("one"), one_of_two("two")]
+
+    async def give(request):
+        chosen = clusters[choose()]
+        return await chosen.get(request.path, UNAUTHORISED)(request)
+
+    return give
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_behind_a_balancer_of_two_clusters_nothing_is_observed_or_changed(seed):
+    rng = random.Random(seed)
+    turns = itertools.cycle([0, 1]) if seed == 0 else iter(lambda: rng.randrange(2), None)
+    async with cluster_of(balanced(lambda: next(turns))) as (cluster, _, clock):
+        reasons, served = [], set()
+        for _ in range(40):
+            clock.pass_by(10.0)
+            try:
+                observation = await cluster.observe()
+            except ObservationFailed as failure:
+                reasons.append(str(failure))
+            else:
+                reasons.append("")
+                served |= {n.node_id for n in observation.deployments["elser"].nodes}
+        assert len(served) <= 1, "the counts of two clusters"
+        assert all("do all hosts belong to one" in reason for reason in reasons[-20:])
+        with pytest.raises(UpdateFailed) as caught:
+            await cluster.carry_out("elser", SetAllocations(3))
+        assert caught.value.kind is OutcomeKind.WITHHELD
+
+
+async def test_after_a_balancer_leads_to_one_cluster_again_it_is_observed():
+    rng = random.Random(1)
+    turns = itertools.chain([rng.randrange(2) for _ in range(200)], itertools.repeat(0))
+    async with cluster_of(balanced(lambda: next(turns))) as (cluster, server, clock):
+        while len(server.requests) < 250:
+            clock.pass_by(10.0)
+            with suppress(ObservationFailed):
+                await cluster.observe()
+        clock.pass_by(10.0)
+        assert (await cluster.observe()).deployments
+
+
+async def test_another_cluster_is_believed_when_all_responses_are_its_own():
+    responses = [one_of_two("one"), one_of_two("two")]
+    async with cluster_of(responses[0]) as (cluster, server, clock):
+        await cluster.observe()
+        server.responses = responses[1:]
+        clock.pass_by(100.0)
+        await cluster.observe()
+        assert cluster.known_uuid() == "two"
