@@ -1,7 +1,7 @@
 """Whether more requests are late in the active blocks of a gradual rollout than in the others.
 
-Two tests, because losses differ in size. Both may be evaluated after every poll without more false
-alarms than stated, since they are sequential:
+Two tests, because losses differ in size. Both are sequential, so that they may be evaluated after
+every poll:
 
 - *Gross* losses within minutes: a betting martingale on the fraction of late requests of each
   minute (I. Waudby-Smith and A. Ramdas, Estimating means of bounded random variables by betting,
@@ -35,9 +35,12 @@ MAX_STAKE = 0.5
 """Part of the capital that a bet loses at most: by a minute without late requests."""
 
 GROSS_ALPHA = 0.0005
-"""Probability of a revert by the test for gross losses where there is no loss. Small, because the
-minutes of one burst are not independent. On public traces, 0.001 also reverts a rule that lets 2%
-of an hour's requests be late, and with 0.0001 a bad one acts for up to 9.5 min."""
+"""1 / the minutes until a revert by the test for gross losses where there is none, on average, at
+least, if minutes are independent. An e-detector bounds that average, and no probability for all
+times, because its capital does not fall below 1. Minutes of one burst are not independent: two of
+three minutes, less than three quarters of an hour apart, revert a rule, also if days are within the
+SLO. On public traces, 0.001 also reverts a rule that lets 2% of an hour's requests be late, and with
+0.0001 a bad one acts for up to 9.5 min."""
 
 MIN_LOG_CAPITAL = 0.0
 """Logarithm below which the capital of a bet does not fall: a policy that has been good for weeks

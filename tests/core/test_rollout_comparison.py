@@ -38,6 +38,20 @@ def test_a_burst_of_two_minutes_is_none():
     assert not is_gross_loss(minutes([1.0, 1.0] + [0.0] * 30 + [1.0, 1.0]), 0.01)
 
 
+def test_two_bursts_of_three_minutes_that_are_near_are_one_although_a_day_may_allow_them():
+    assert is_gross_loss(minutes([1.0] * 3 + [0.0] * 40 + [1.0] * 3), 0.01)
+    assert not is_gross_loss(minutes([1.0] * 3 + [0.0] * 120 + [1.0] * 3), 0.01)
+
+
+def test_late_minutes_that_are_independent_and_as_many_as_the_slo_allows_are_no_loss():
+    """For a month of active hours; the seed is drawn at random."""
+    rng, found = random.Random(20_261_129), Evidence()
+    for _ in range(43_200):
+        late = 100.0 if rng.random() < 0.01 else 0.0
+        found = observed(found, 100.0, late, 0.0, 60.0, 0.01)
+        assert not is_gross_loss(found, 0.01)
+
+
 def test_minutes_without_requests_between_bursts_neither_count_nor_delay():
     found = Evidence()
     for _ in range(5):
