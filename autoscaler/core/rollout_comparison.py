@@ -39,8 +39,8 @@ GROSS_ALPHA = 0.0005
 least, if minutes are independent. An e-detector bounds that average, and no probability for all
 times, because its capital does not fall below 1. Minutes of one burst are not independent: two of
 three minutes, less than three quarters of an hour apart, revert a rule, also if days are within the
-SLO. On public traces, 0.001 also reverts a rule that lets 2% of an hour's requests be late, and with
-0.0001 a bad one acts for up to 9.5 min."""
+SLO. On public traces, 0.001 also reverts a rule that lets 2% of an hour's requests be late, and
+with 0.0001 a bad one acts for up to 9.5 min."""
 
 MIN_LOG_CAPITAL = 0.0
 """Logarithm below which the capital of a bet does not fall: a policy that has been good for weeks
