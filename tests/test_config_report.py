@@ -2,7 +2,9 @@
 
 import pytest
 
+from autoscaler.cli.replay_source import written_config
 from autoscaler.config import ConfigError, ReportSettings, load
+from autoscaler.config.loader import report_settings
 from tests.messages import without_lines
 
 BASE = """
@@ -53,3 +55,11 @@ def test_a_problem_is_a_sentence(configured, table, problem):
         configured(table)
     (found,) = raised.value.problems
     assert problem in without_lines(found)
+
+
+def test_an_invalid_cost_is_one_problem(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text(BASE.format(table='cost_per_allocation_hour = 0\ncurrency = "EUR"'))
+    with pytest.raises(ConfigError) as raised:
+        report_settings(written_config(path))
+    assert len(raised.value.problems) == 1

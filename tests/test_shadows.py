@@ -12,11 +12,12 @@ from autoscaler.adapters.prometheus import PrometheusRecorder
 from autoscaler.backtest.drivers import PlanDriver, as_configured, drive
 from autoscaler.backtest.trial import TrialRunner
 from autoscaler.backtest.world.plant import Plant
-from autoscaler.core.decision import OutcomeKind
+from autoscaler.core.decision import Mode, OutcomeKind
 from autoscaler.core.flow.planning import plan
 from autoscaler.core.policies import UtilisationPolicy
 from autoscaler.core.selection import ScaleToZero, ZeroMethod
 from autoscaler.core.shadow import HOUR_S, together
+from autoscaler.core.shadow_text import no_shadow_text
 from autoscaler.core.slo.objective import SloObjective
 from autoscaler.core.slo.policy import SloPolicy
 from autoscaler.core.state import State
@@ -355,3 +356,20 @@ def test_the_plant_is_not_changed_by_it(too_many):
     plant = Plant(SCENE, load(4.0, hours=0.1), allocations=14)
     drive(plant, Dry(14))
     assert {span.requested for span in plant.allocation_spans} == {14}
+
+
+@pytest.mark.parametrize(
+    ("given", "because"),
+    [
+        (
+            {"mode": Mode.BOUNDS},
+            "what adaptive allocations would make of other bounds is not known",
+        ),
+        ({}, "its allocations are not reported"),
+    ],
+)
+async def test_a_dry_run_without_a_shadow_says_why(site, given, because):
+    decision = replace(steady("elser", dry_run=True, shadow=None), **given)
+    site.observe(outcome(decision, OutcomeKind.DRY_RUN))
+    assert f"This is not known, because {because}." in await site.text("/deployments/elser")
+    assert no_shadow_text(replace(decision, dry_run=False)) == ""

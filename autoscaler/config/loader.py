@@ -189,7 +189,8 @@ def report_settings(written: Written) -> ReportSettings:
     if (validated := validate(written.tables, written.unread, problems)) is not None:
         table = validated.document.report
         for key, problem in report_problems(table):
-            problems.add(("report", key), problem)
+            if not validated.may_cause(("report", key)):
+                problems.add(("report", key), problem)
         settings = report_of(table)
     written.ensure_none(problems, {})
     return settings

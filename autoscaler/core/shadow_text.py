@@ -1,7 +1,20 @@
 """What a dry run would have done, as text."""
 
+from autoscaler.core.decision import Decision, Mode
 from autoscaler.core.shadow import HOUR_S, HourlyEstimate, ShadowPeriod, ShadowStatus, together
 from autoscaler.core.units import percent_text
+
+
+def no_shadow_text(decision: Decision) -> str:
+    """Why a decision that sends nothing is not judged by a shadow; empty if one does, or if it
+    sends."""
+    if decision.sends or decision.shadow is not None:
+        return ""
+    if decision.externally_controlled:
+        return "adaptive allocations control it, and not the rule"
+    if decision.mode is Mode.BOUNDS:
+        return "what adaptive allocations would make of other bounds is not known"
+    return "its allocations are not reported"
 
 
 def shadow_text(shadow: ShadowStatus) -> str:

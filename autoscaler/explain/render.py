@@ -169,6 +169,8 @@ def _governed(view: ManagedView, ago: Callable[[float], str]) -> Iterator[_Row]:
         yield "operator", instruction.message.removeprefix(f"{view.deployment}: ")
     if view.shadow is not None:
         yield "shadow", view.shadow.message
+    elif view.no_shadow_because:
+        yield "shadow", f"none, because {view.no_shadow_because}"
     if view.rollout is not None:
         yield "rollout", view.rollout.message
         if view.rollout.comparison:

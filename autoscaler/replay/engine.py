@@ -136,7 +136,7 @@ def tasks_of(config: Written, lines: Iterable[Line], options: ReplayOptions) -> 
             continue
         rule = _rule_for(config, record)
         if rule is None:
-            left_out.append(f"{deployment}: no rule of {config.file} selects it")
+            left_out.append(f"{deployment}: {_unselected(config, record)}")
         elif service_times_of(record) is None:
             left_out.append(f"{deployment}: {_untimed(record)}")
         elif record.until - record.since > MAX_RECORD_S:
@@ -292,6 +292,12 @@ def _untimed(record: DeploymentRecord) -> str:
 
 
 def _rule_for(config: Written, record: DeploymentRecord) -> Rule | None:
+    """The rule that governs a deployment; None: none does."""
+    rule = _matching_rule(config, record)
+    return None if rule is None or rule.exclude else rule
+
+
+def _matching_rule(config: Written, record: DeploymentRecord) -> Rule | None:
     """The first rule whose patterns match. Where the id of the model is unknown, it is taken to be
     that of the deployment, as it is unless one is given."""
     largest = max(1, int(record.requested.max()))
@@ -304,8 +310,16 @@ def _rule_for(config: Written, record: DeploymentRecord) -> Rule | None:
     )
     for rule in rules:
         if matches(rule, record.deployment, record.model or record.deployment):
-            return None if rule.exclude else rule
+            return rule
     return None
+
+
+def _unselected(config: Written, record: DeploymentRecord) -> str:
+    """Why no rule applies to a deployment."""
+    matching = _matching_rule(config, record)
+    if matching is None:
+        return f"no rule of {config.file} selects it"
+    return f"the rule {matching.name} of {config.file} excludes it"
 
 
 def setting_for(task: ReplayTask, times: MeasuredServiceTimes) -> tuple[ReplaySetting, RequestSlo]:

@@ -264,6 +264,7 @@ class ManagedView(Struct, frozen=True, kw_only=True, tag_field="status", tag="ma
     load: LoadView | None
     slo: SloView | None = None  # None: the policy has no SLO, or knows nothing of it now
     shadow: ShadowView | None = None  # null: it is no dry run, or has no shadow
+    no_shadow_because: str = ""  # why something that is not sent has no shadow
     outcome: OutcomeView
     last_update: OutcomeView | None  # the last update sent; None: none since the start
 

@@ -25,6 +25,7 @@ from autoscaler.core.next_poll import NextPoll
 from autoscaler.core.rollout_comparison import BlockTotals
 from autoscaler.core.rollout_hours import HOUR_S
 from autoscaler.core.rollout_status import RolloutStatus, comparison_text, revert_text, rollout_text
+from autoscaler.core.shadow_text import no_shadow_text
 from autoscaler.core.shortfall import ReportedStatus, Shortfall
 from autoscaler.core.slo_status import Expectation, SloStatus
 from autoscaler.core.step_text import step_text
@@ -116,6 +117,7 @@ def managed(outcome: Outcome, last_update: Outcome | None = None) -> ManagedView
         load=msgspec.convert(decision.load, LoadView | None, from_attributes=True),
         slo=_slo(decision.slo),
         shadow=None if decision.shadow is None else shadow_view(decision.shadow),
+        no_shadow_because=no_shadow_text(decision),
         outcome=_outcome(outcome),
         last_update=None if last_update is None else _outcome(last_update),
     )
@@ -203,6 +205,7 @@ def _rollout_totals(totals: BlockTotals) -> RolloutTotalsView:
 _REPEATED_IN_LOGS = (
     *("status", "at", "dry_run", "change", "unchanged_because", "last_update", "running_text"),
     *("observe_only", "external_change", "pauses", "override", "slo", "shadow", "rollout"),
+    "no_shadow_because",
 )
 """Fields that `message`, `outcome` and the time of a log line already contain."""
 

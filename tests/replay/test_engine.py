@@ -55,6 +55,16 @@ def test_a_deployment_without_a_rule_is_left_out(tmp_path):
     assert found.left_out == (f"model: no rule of {config.file} selects it",)
 
 
+def test_an_excluded_deployment_is_left_out_for_that_reason(tmp_path):
+    excluded = '[[rules]]\nname = "not-here"\ndeployments = ["mod*"]\nexclude = true\n'
+    text = recorded.CONFIG.replace("[[rules]]", f"{excluded}[[rules]]")
+    lines, _ = recorded.fixed(8, recorded.cluster(), recorded.trace(hours=0.5))
+    config = recorded.configuration(tmp_path, text)
+    assert replay(config, lines, FEW).left_out == (
+        f"model: the rule not-here of {config.file} excludes it",
+    )
+
+
 def test_a_rule_may_select_a_deployment_by_its_model(tmp_path):
     text = recorded.CONFIG.replace("deployments = [", 'models = ["elser-*"]\ndeployments = [')
     lines, _ = recorded.fixed(8, recorded.cluster(), recorded.trace(hours=0.5))
