@@ -22,6 +22,8 @@ from autoscaler.config import Server, load
 from autoscaler.core.decision import OutcomeKind, Unmanaged
 from autoscaler.core.instructions import Override, Pause, PausedChanges
 from autoscaler.core.next_poll import NextPoll, PollCause
+from autoscaler.core.rollout_comparison import BlockTotals
+from autoscaler.core.rollout_status import RolloutStatus, RolloutVerdict
 from autoscaler.core.slo_status import Expectation, SloStatus
 from autoscaler.core.values import Candidate, DataIssue, Reason, Sample, Step
 from autoscaler.errors import InputError
@@ -323,6 +325,34 @@ class TestOneDeployment:
         )
         found.planned(*cycle(outcome(instructed, OutcomeKind.UNCHANGED)))
         assert "target tracking, paused, overridden" in shown(found.list_deployments())
+
+    def test_a_gradual_rollout_with_what_it_has_shown_and_what_would_revert_it(self, clock):
+        totals = BlockTotals(requests=1000.0, late=4.0, seconds=7200.0, allocation_s=21600.0)
+        rollout = RolloutStatus(
+            verdict=RolloutVerdict.RUNNING,
+            active=True,
+            listed=True,
+            before="8 allocations",
+            since=0.0,
+            reverted_at=None,
+            because="",
+            active_totals=totals,
+            before_totals=BlockTotals(),
+            difference=None,
+            next_active_at=clock.now() + 7200.0,
+            evidence=0.25,
+        )
+        found = DecisionRecorder(clock, "1")
+        found.planned(*cycle(outcome(steady("elser", rollout=rollout), OutcomeKind.UNCHANGED)))
+        lines = rows(shown(found.get_deployment("elser"), width=200))
+        assert (
+            "rollout the rule acts in this hour; before it: 8 allocations; it acts again in 2 h"
+        ) in lines
+        assert (
+            "compared active 2.0 h: 99.6% of 1000 requests met the SLO, 3.0 allocations"
+        ) in lines
+        (reverted,) = [line for line in lines if line.startswith("reverted when most requests")]
+        assert "25% of that evidence now" in reverted
 
     def test_a_change(self, clock):
         decisions = DecisionRecorder(clock, "1")

@@ -78,16 +78,17 @@ def rollout_text(status: RolloutStatus, at: float) -> str:
                 f"the rule does not act: it was reverted to {before} {ago} ago, because "
                 f"{status.because}; {resume_hint()}"
             )
-    next_text = ""
-    if status.next_active_at is not None:
-        again = " again" if status.active else ""
-        next_text = f"; it acts{again} in {duration_text(max(0.0, status.next_active_at - at))}"
     if status.active:
-        return f"the rule acts in this hour; before it: {before}{next_text}"
-    next_text = next_text.replace("; it", "; the rule")
-    if status.listed:
-        return f"this hour is for comparison, with what ran before: {before}{next_text}"
-    return f"this hour is not one of the rollout; what ran before: {before}{next_text}"
+        present, following = f"the rule acts in this hour; before it: {before}", "it acts again"
+    elif status.listed:
+        present = f"this hour is for comparison, with what ran before: {before}"
+        following = "the rule acts"
+    else:
+        present = f"this hour is not one of the rollout; what ran before: {before}"
+        following = "the rule acts"
+    if status.next_active_at is None:
+        return present
+    return f"{present}; {following} in {duration_text(max(0.0, status.next_active_at - at))}"
 
 
 def resume_hint() -> str:
