@@ -167,14 +167,26 @@ def _gradual(settings: Settings, rng: random.Random) -> Settings:
     if last.number_of_allocations is not None:
         most = free // last.threads_per_allocation
         last = replace(last, number_of_allocations=min(most, rng.choice((1, 2, 4))))
+    max_allocations = rng.choice((3, 4, MAX_ALLOCATIONS))
+    nodes = scenario.nodes
+    if rng.random() < 0.7 and last.number_of_allocations is not None:
+        # With this maximum, many more requests are late than before, so that the rule is reverted.
+        max_allocations = 3
+        nodes = [replace(nodes[0], processors=8), *nodes[1:]]
+        rate = 4.2 / scenario.models[-1].service_time_s
+        last = replace(
+            last,
+            number_of_allocations=5,
+            threads_per_allocation=1,
+            load=Steady(rate_per_s=rate, seed=rng.randrange(1_000_000)),
+        )
     return replace(
         settings,
-        # With a low maximum, more requests are late than before, so that the rule is reverted.
-        max_allocations=rng.choice((3, 4, MAX_ALLOCATIONS)),
+        max_allocations=max_allocations,
         further=f"{settings.further}\n{rollout}",
         general=settings.general.replace('state = "none"', ""),
         gradual=True,
-        scenario=replace(scenario, deployments=[*others, last]),
+        scenario=replace(scenario, nodes=nodes, deployments=[*others, last]),
     )
 
 
