@@ -112,7 +112,7 @@ bench: $(VENV)/dev
 	$(BIN)/python -m benchmarks --document docs/benchmarks.md
 
 # What 50 open pages and scrapes cost the daemon, and its start. Needs a machine with two processors
-# that does nothing else for four minutes.
+# that does nothing else for seven minutes.
 pages: $(VENV)/dev
 	$(BIN)/python -m benchmarks.pages --document docs/benchmarks.md
 

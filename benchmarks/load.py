@@ -5,22 +5,15 @@ another. The figures are the daemon's own metrics and what the cluster has recei
 machine with two processors that does nothing else.
 """
 
-import argparse
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Mapping
 from itertools import pairwise
-from multiprocessing import get_context
-from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
@@ -28,14 +21,19 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from autoscaler.core.next_poll import MAX_OBSERVE_FRACTION, MAX_WORK_FRACTION
 from autoscaler.errors import UserError
-from benchmarks.frontier import publish
-from benchmarks.load_cluster import Received, serve
+from benchmarks.daemon_process import (
+    PINNED,
+    body_of,
+    compile_modules,
+    made_up_cluster,
+    processor_s,
+    publish_section,
+    sizes_mb,
+)
+from benchmarks.load_cluster import Received
 from benchmarks.markdown import table, wrapped
 
-DAEMON_PROCESSOR, CLUSTER_PROCESSOR = 0, 1
 CLUSTER_PORT, METRICS_PORT = 19_201, 19_465
-PINNED = ("taskset", "--cpu-list", str(DAEMON_PROCESSOR))
-START_TIMEOUT_S = 60.0
 SCRAPE_TIMEOUT_S = 600.0  # 5,000 deployments on 10 nodes have a million samples
 LATE_S = 1.0
 """Seconds by which a poll may be later than it should be, on a machine that does other things."""
@@ -188,7 +186,9 @@ def measure(work: Work, state_dir: str) -> Result:
             ]
         ),
     }
-    with _cluster(work), tempfile.TemporaryFile() as log:
+    compile_modules()
+    cluster = made_up_cluster(work.deployments, work.nodes, CLUSTER_PORT)
+    with cluster, tempfile.TemporaryFile() as log:
         daemon = subprocess.Popen(
             [*PINNED, sys.executable, "-m", "autoscaler", "run"],
             env=environ,
@@ -200,10 +200,9 @@ def measure(work: Work, state_dir: str) -> Result:
                 log.seek(0)
                 raise UserError(f"the daemon ended with {status}: {log.read()[-2000:].decode()}")
             received = msgspec.json.decode(_get(CLUSTER_PORT, "/received"), type=Received)
-            stat = Path(f"/proc/{daemon.pid}/stat").read_text().rpartition(")")[2].split()
-            peak_mb = _peak_mb(daemon.pid)
+            worked_s, peak_mb = processor_s(daemon.pid), sizes_mb(daemon.pid)["VmHWM"]
             exposition = _get(METRICS_PORT, "/metrics").decode()
-            scraped_peak_mb = _peak_mb(daemon.pid)
+            scraped_peak_mb = sizes_mb(daemon.pid)["VmHWM"]
         finally:
             daemon.kill()
             daemon.wait()
@@ -214,7 +213,7 @@ def measure(work: Work, state_dir: str) -> Result:
         work=work,
         received=received,
         samples=_samples(exposition),
-        processor_s=(int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK"),
+        processor_s=worked_s,
         peak_mb=peak_mb,
         scraped_peak_mb=scraped_peak_mb,
         events=events,
@@ -222,42 +221,8 @@ def measure(work: Work, state_dir: str) -> Result:
     )
 
 
-def _peak_mb(pid: int) -> float:
-    """The most memory that a process has had resident."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    sizes = dict(line.split(":", 1) for line in lines)
-    return int(sizes["VmHWM"].split()[0]) / 1024
-
-
-@contextmanager
-def _cluster(work: Work) -> Iterator[None]:
-    """The made-up cluster, from when it responds."""
-    process = get_context("spawn").Process(
-        target=serve,
-        args=(work.deployments, work.nodes, CLUSTER_PORT, CLUSTER_PROCESSOR),
-        daemon=True,
-    )
-    process.start()
-    try:
-        _get(CLUSTER_PORT, "/received")
-        yield
-    finally:
-        process.terminate()
-        process.join()
-
-
 def _get(port: int, path: str) -> bytes:
-    """The body of a response of a server that may only be starting."""
-    until = time.monotonic() + START_TIMEOUT_S
-    while True:
-        try:
-            url = f"http://127.0.0.1:{port}{path}"
-            with urllib.request.urlopen(url, timeout=SCRAPE_TIMEOUT_S) as response:
-                return bytes(response.read())
-        except (urllib.error.URLError, ConnectionError) as error:
-            if time.monotonic() > until:
-                raise UserError(f"nothing responds on port {port}: {error}") from error
-            time.sleep(0.1)
+    return body_of(f"http://127.0.0.1:{port}{path}", SCRAPE_TIMEOUT_S)
 
 
 def _samples(exposition: str) -> dict[tuple[str, str], float]:
@@ -272,15 +237,7 @@ def _samples(exposition: str) -> dict[tuple[str, str], float]:
 
 
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.load", description=__doc__)
-    parser.add_argument("--document", type=Path, help="replace the section of this file as well")
-    parser.add_argument("--shorten", type=float, default=1.0, help="divide the durations by this")
-    chosen = parser.parse_args(arguments)
-    try:
-        publish(partial(section, chosen.shorten), "load", chosen.document)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    publish_section(section, "load", __doc__, arguments)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ _OPEN_TIMEOUT_S = 60.0
 class PagesSeen(NamedTuple):
     """What the pages have received."""
 
+    loaded_s: float  # from when all were requested until all had their HTML and their charts
     events: int
     fewest: int  # of a page
     megabytes: float  # compressed
@@ -64,18 +65,18 @@ async def _read(url: str, count: int, control: Connection) -> None:
     async with aiohttp.ClientSession(
         url, connector=connector, timeout=timeout, auto_decompress=False
     ) as session:
-        listening = []
+        began = time.monotonic()
         async with asyncio.timeout(_OPEN_TIMEOUT_S):
-            for page in pages:  # one after another, as people open them
-                await page.load(session)
-                listening.append(asyncio.ensure_future(page.listen(session)))
+            await asyncio.gather(*(page.load(session) for page in pages))  # as in an incident
+            loaded_s = time.monotonic() - began
+            listening = [asyncio.ensure_future(page.listen(session)) for page in pages]
             await asyncio.gather(*(page.opened.wait() for page in pages))
         before = [(page.received, page.size) for page in pages]
         control.send(time.monotonic())
         await asyncio.to_thread(control.recv)
         events = [page.received - had for page, (had, _) in zip(pages, before, strict=True)]
         size = sum(page.size - had for page, (_, had) in zip(pages, before, strict=True))
-        control.send(PagesSeen(sum(events), min(events), size / 1e6))
+        control.send(PagesSeen(loaded_s, sum(events), min(events), size / 1e6))
         for each in listening:
             each.cancel()
         await asyncio.gather(*listening, return_exceptions=True)

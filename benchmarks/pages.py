@@ -5,17 +5,14 @@ another; there, too, are the readers of 50 pages. Run it on a machine with two p
 nothing else.
 """
 
-import argparse
 import os
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -24,24 +21,29 @@ from typing import NamedTuple
 import msgspec
 
 from autoscaler.errors import UserError
-from benchmarks.frontier import publish
-from benchmarks.load_cluster import serve
+from benchmarks.daemon_process import (
+    OTHER_PROCESSOR,
+    PINNED,
+    compile_modules,
+    made_up_cluster,
+    processor_s,
+    publish_section,
+    sizes_mb,
+)
 from benchmarks.markdown import table, wrapped
 from benchmarks.page_clients import OVERVIEWS, PagesSeen, read_pages
-from benchmarks.watched_daemon import BEAT_S, Beats
+from benchmarks.watched_daemon import BEAT_S, HELD_S, Beats
 
-DEPLOYMENTS, NODES, PAGES, SCRAPES, INTERVAL_S = 1_000, 3, 50, 3, 2
-"""Pages: as many as the daemon lets listen at a time. Interval: a fifth of the default, so that the
-pages change five times as often."""
+DEPLOYMENTS, NODES, PAGES, SCRAPES, INTERVAL_S = 1_000, 3, 50, 10, 1
+"""Pages: as many as the daemon lets listen at a time. Interval: a tenth of the default, so that the
+pages change ten times as often."""
 
-DURATION_S = 60.0  # without pages, and again with them
+DURATION_S = 150.0  # without pages, and again with them: cycles enough for a 99th percentile
 SETTLED_S = 20.0  # from the start until the measurement: all deployments are known
 STARTS, HELPS = 5, 11
 
 GOAL_LATE_S, GOAL_MB, GOAL_PAGES_MB, GOAL_START_S, GOAL_HELP_S = 0.005, 90, 130, 1.5, 0.1
 
-DAEMON_PROCESSOR, OTHER_PROCESSOR = 0, 1
-PINNED = ("taskset", "--cpu-list", str(DAEMON_PROCESSOR))
 CLUSTER_PORT, ADMIN_PORT = 19_202, 19_466
 URL = f"http://127.0.0.1:{ADMIN_PORT}"
 TIMEOUT_S = 60.0
@@ -55,12 +57,25 @@ class Resident(NamedTuple):
     files_mb: float  # the interpreter and the libraries
 
 
+class Period(NamedTuple):
+    """A part of the run, on the monotonic clock."""
+
+    began: float
+    ended: float
+    processor_s: float  # that the daemon took
+
+    def of(self, at: Sequence[float], figures: Sequence[float]) -> list[float]:
+        """The figures in it, by size."""
+        pairs = zip(at, figures, strict=True)
+        return sorted(figure for when, figure in pairs if self.began <= when <= self.ended)
+
+
 class Measured(NamedTuple):
     """One daemon: first without pages, then with them."""
 
     ready_s: float
-    quiet: tuple[float, float]  # from and to, on the monotonic clock
-    paged: tuple[float, float]
+    quiet: Period
+    paged: Period
     at_ready: Resident
     without: Resident
     with_pages: Resident
@@ -71,34 +86,41 @@ class Measured(NamedTuple):
 
 
 def section(shortened: float = 1.0) -> str:
-    """The delays, the memory and the starts, in three tables.
+    """The delays, what held the event loop, the memory and the starts, in four tables.
 
     Args:
         shortened: the durations are divided by this.
     """
-    with _cluster():
+    compile_modules()
+    with made_up_cluster(DEPLOYMENTS, NODES, CLUSTER_PORT):
         found = _measure(DURATION_S / shortened, SETTLED_S / shortened)
         starts = [found.ready_s, *(_start() for _ in range(STARTS - 1))]
     helps = [_help() for _ in range(HELPS)]
     return "\n\n".join(
-        [_introduction(found), _delays(found), _memory(found), _starts(starts, helps)]
+        [_introduction(found), _delays(found), _held(found), _memory(found), _starts(starts, helps)]
     )
 
 
 def _introduction(found: Measured) -> str:
+    seen = found.seen
     return wrapped(
         f"The daemon on one processor, in a process of its own, polling {DEPLOYMENTS:,} "
         f"deployments on {NODES} nodes each every {INTERVAL_S} s. After {_seconds(found.quiet)} s "
-        f"without a page, {PAGES} are open for {_seconds(found.paged)} s: {OVERVIEWS} show the "
-        "overview, and each of the others a deployment of its own. They are read by another "
-        f"process, and received {found.seen.events:,} events, a page {found.seen.fewest} or more, "
-        f"in {found.seen.megabytes:.1f} MB. Meanwhile the metrics were scraped {SCRAPES} times, "
+        f"without a page, {PAGES} are opened in the same moment: {OVERVIEWS} show the overview, "
+        "and each of the others a deployment of its own. They are read by another process. All "
+        f"had their HTML and their charts after {seen.loaded_s:.1f} s. In the next "
+        f"{_seconds(found.paged)} s they received {seen.events:,} events, a page {seen.fewest:,} "
+        f"or more, in {seen.megabytes:.1f} MB. Meanwhile the metrics were scraped {SCRAPES} times, "
         f"{found.scraped_mb:.2f} MB each."
     )
 
 
-def _seconds(period: tuple[float, float]) -> str:
-    return f"{period[1] - period[0]:.0f}"
+def _seconds(period: Period) -> str:
+    return f"{period.ended - period.began:.0f}"
+
+
+def _periods(found: Measured) -> tuple[tuple[str, Period], ...]:
+    return (("without pages", found.quiet), ("with pages", found.paged))
 
 
 def _delays(found: Measured) -> str:
@@ -107,14 +129,29 @@ def _delays(found: Measured) -> str:
         (f"a callback of the event loop, due every {1000 * BEAT_S:.0f} ms", beats.at, beats.late_s),
         ("the start of a cycle", beats.cycle_at, beats.cycle_late_s),
     ):
-        for which, period in (("without pages", found.quiet), ("with pages", found.paged)):
-            late = sorted(
-                each for due, each in zip(at, late_s, strict=True) if period[0] <= due <= period[1]
-            )
+        for which, period in _periods(found):
+            late = period.of(at, late_s)
             lines.append([name, which, f"{len(late):,}", *_quantiles(late)])
     lines.append(["goal for a cycle", "with pages", "", "", f"{1000 * GOAL_LATE_S:.0f}", ""])
     heading = ["what is late, in ms", "", "measured", "p50", "p99", "most"]
     return table(heading, lines, left=2)
+
+
+def _held(found: Measured) -> str:
+    lines = []
+    for which, period in _periods(found):
+        held = period.of(found.beats.held_at, found.beats.held_s)
+        above = sum(each > GOAL_LATE_S for each in held)
+        cycles = len(period.of(found.beats.cycle_at, found.beats.cycle_late_s))
+        used = f"{1000.0 * period.processor_s / cycles:.0f}" if cycles else "-"
+        lines.append([which, used, f"{len(held):,}", f"{above:,}", *_quantiles(held)])
+    note = wrapped(
+        "What follows is time of the processor, which does not depend on other processes: of the "
+        f"daemon for each cycle, and of those callbacks of the event loop that took "
+        f"{1000 * HELD_S:g} ms or more."
+    )
+    heading = ["in ms", "for a cycle", "callbacks", f"> {1000 * GOAL_LATE_S:.0f} ms"]
+    return "\n\n".join([note, table([*heading, "p50", "p99", "most"], lines)])
 
 
 def _quantiles(late_s: Sequence[float]) -> list[str]:
@@ -158,24 +195,23 @@ def _measure(duration_s: float, settled_s: float) -> Measured:
     with tempfile.TemporaryDirectory() as folder, _daemon(Path(folder)) as (process, ready_s):
         at_ready = _resident(process.pid)
         time.sleep(settled_s)
-        quiet_from = time.monotonic()
-        time.sleep(duration_s)
-        quiet, without = (quiet_from, time.monotonic()), _resident(process.pid)
+        with _period(process.pid) as quiet:
+            time.sleep(duration_s)
+        without = _resident(process.pid)
         with _pages() as seen:
-            paged_from, sizes = time.monotonic(), []
-            for _ in range(SCRAPES):
-                time.sleep(duration_s / (SCRAPES + 1))
-                sizes.append(len(_get("/metrics")))
-            time.sleep(max(0.0, paged_from + duration_s - time.monotonic()))
-            paged = (paged_from, time.monotonic())
-            with_pages, peak_mb = _resident(process.pid), _peak_mb(process.pid)
+            sizes = []
+            with _period(process.pid) as paged:
+                for _ in range(SCRAPES):
+                    time.sleep(duration_s / SCRAPES)
+                    sizes.append(len(_get("/metrics")))
+            with_pages, peak_mb = _resident(process.pid), sizes_mb(process.pid)["VmHWM"]
         process.terminate()
         process.wait(TIMEOUT_S)
         beats = msgspec.json.decode(_beats(Path(folder)).read_bytes(), type=Beats)
     return Measured(
         ready_s=ready_s,
-        quiet=quiet,
-        paged=paged,
+        quiet=quiet[0],
+        paged=paged[0],
         at_ready=at_ready,
         without=without,
         with_pages=with_pages,
@@ -184,6 +220,15 @@ def _measure(duration_s: float, settled_s: float) -> Measured:
         scraped_mb=max(sizes) / 1e6,
         beats=beats,
     )
+
+
+@contextmanager
+def _period(pid: int) -> Iterator[list[Period]]:
+    """The block; after it, as the only entry."""
+    began, before_s = time.monotonic(), processor_s(pid)
+    found: list[Period] = []
+    yield found
+    found.append(Period(began, time.monotonic(), processor_s(pid) - before_s))
 
 
 def _start() -> float:
@@ -249,29 +294,6 @@ def _get(path: str) -> bytes:
 
 
 @contextmanager
-def _cluster() -> Iterator[None]:
-    """The made-up cluster."""
-    process = get_context("spawn").Process(
-        target=serve, args=(DEPLOYMENTS, NODES, CLUSTER_PORT, OTHER_PROCESSOR), daemon=True
-    )
-    process.start()
-    until = time.monotonic() + TIMEOUT_S
-    try:
-        while True:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{CLUSTER_PORT}/received"):
-                    break
-            except urllib.error.URLError as error:
-                if time.monotonic() > until:
-                    raise UserError(f"the made-up cluster does not respond: {error}") from error
-                time.sleep(0.1)
-        yield
-    finally:
-        process.terminate()
-        process.join()
-
-
-@contextmanager
 def _pages() -> Iterator[list[PagesSeen]]:
     """The pages, when all are open; after the block, what they have received."""
     own, other = get_context("spawn").Pipe()
@@ -294,32 +316,13 @@ def _pages() -> Iterator[list[PagesSeen]]:
 
 
 def _resident(pid: int) -> Resident:
-    sizes = _status(pid)
+    sizes = sizes_mb(pid)
     own, files = sizes["RssAnon"], sizes["RssFile"] + sizes["RssShmem"]
     return Resident(sizes["VmRSS"], own, files)
 
 
-def _peak_mb(pid: int) -> float:
-    return _status(pid)["VmHWM"]
-
-
-def _status(pid: int) -> dict[str, float]:
-    """The sizes of a process, in MB."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    pairs = [line.split(":", 1) for line in lines if line.endswith(" kB")]
-    return {name: int(size.split()[0]) / 1024.0 for name, size in pairs}
-
-
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.pages", description=__doc__)
-    parser.add_argument("--document", type=Path, help="replace the section of this file as well")
-    parser.add_argument("--shorten", type=float, default=1.0, help="divide the durations by this")
-    chosen = parser.parse_args(arguments)
-    try:
-        publish(partial(section, chosen.shorten), "pages", chosen.document)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    publish_section(section, "pages", __doc__, arguments)
 
 
 if __name__ == "__main__":

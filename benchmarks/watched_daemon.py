@@ -1,8 +1,8 @@
 """The unmodified daemon, and how punctual its event loop is.
 
 `python -m benchmarks.watched_daemon FILE` is `autoscaler run`. Beside it, a callback is due every
-`BEAT_S`. How late it came, and when each cycle should have begun and did, is in the file when the
-process has ended.
+`BEAT_S`. How late it came, when each cycle should have begun and did, and which callbacks kept the
+loop for long, is in the file when the process has ended.
 """
 
 import asyncio
@@ -19,6 +19,11 @@ BEAT_S = 0.005
 second take less than one percent of a processor."""
 
 
+HELD_S = 0.0005
+"""Seconds of the processor from which on a callback is noted. Unlike a delay, they do not depend on
+what other processes do."""
+
+
 class Beats(Struct, frozen=True):
     """What was late, in seconds of the monotonic clock, which all processes share."""
 
@@ -26,6 +31,8 @@ class Beats(Struct, frozen=True):
     late_s: list[float]  # and by how much it came later
     cycle_at: list[float]  # when each cycle was due, the first excepted
     cycle_late_s: list[float]
+    held_at: list[float]  # when callbacks ended that took long
+    held_s: list[float]  # and the seconds of the processor that each took
 
 
 class _Watch:
@@ -34,6 +41,7 @@ class _Watch:
     def __init__(self) -> None:
         self.at, self.late_s = array("d"), array("d")
         self.cycle_at, self.cycle_late_s = array("d"), array("d")
+        self.held_at, self.held_s = array("d"), array("d")
         self._cycle_due: float | None = None
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -53,8 +61,14 @@ class _Watch:
     def cycle_ended(self, due: float) -> None:
         self._cycle_due = due
 
+    def ran(self, handle_s: float) -> None:
+        if handle_s >= HELD_S:
+            self.held_at.append(time.monotonic())
+            self.held_s.append(handle_s)
+
     def beats(self) -> Beats:
-        columns = (self.at, self.late_s, self.cycle_at, self.cycle_late_s)
+        beats, cycles = (self.at, self.late_s), (self.cycle_at, self.cycle_late_s)
+        columns = (*beats, *cycles, self.held_at, self.held_s)
         return Beats(*(column.tolist() for column in columns))
 
 
@@ -77,7 +91,15 @@ def _watched(watch: _Watch) -> None:
         watch.cycle_ended(began + interval_s)
         return interval_s
 
+    run_handle = asyncio.Handle._run
+
+    def watched_handle(self: asyncio.Handle) -> None:
+        began_s = time.thread_time()
+        run_handle(self)
+        watch.ran(time.thread_time() - began_s)
+
     asyncio.set_event_loop_policy(Policy())
+    asyncio.Handle._run = watched_handle  # type: ignore[method-assign]
     ControlLoop.run_cycle = watched_cycle  # type: ignore[method-assign]
 
 

@@ -83,7 +83,7 @@ class TooManyRenderings(Exception):
     """Too many different responses wait already."""
 
 
-class _Waiting(NamedTuple):
+class _Awaited(NamedTuple):
     """A response that clients wait for."""
 
     function: Callable[[], Rendered]
@@ -94,7 +94,7 @@ class Renderer:
     """Calls functions in a thread, one at a time."""
 
     def __init__(self) -> None:
-        self._waiting: dict[Kind, dict[str, _Waiting]] = {kind: {} for kind in Kind}  # by key
+        self._waiting: dict[Kind, dict[str, _Awaited]] = {kind: {} for kind in Kind}  # by key
         self._turns = deque(Kind)  # the kind that has waited longest for its turn first
         self._rendering: asyncio.Task[None] | None = None  # None: nothing waits
         self._free_at = 0.0
@@ -117,7 +117,7 @@ class Renderer:
             if len(waiting) >= MAX_WAITING[kind]:
                 raise TooManyRenderings("too many different requests are being answered; wait")
             loop = asyncio.get_running_loop()
-            waiting[key] = _Waiting(function, loop.create_future())
+            waiting[key] = _Awaited(function, loop.create_future())
             if self._rendering is None:
                 self._rendering = asyncio.ensure_future(self._render())
         return await asyncio.shield(waiting[key].rendered)
@@ -149,7 +149,7 @@ class Renderer:
             self._free_at = loop.time() + PAUSE_RATIO * (loop.time() - began)
         self._rendering = None
 
-    def _next(self) -> _Waiting:
+    def _next(self) -> _Awaited:
         kind = next(each for each in self._turns if self._waiting[each])
         self._turns.remove(kind)
         self._turns.append(kind)
