@@ -7,11 +7,11 @@ import tempfile
 import time
 import urllib.request
 from multiprocessing import get_context
-from pathlib import Path
 
 from aiohttp import web
 
 from benchmarks.cycle import DEPLOYMENTS, ENVIRON, NODES
+from benchmarks.daemon_process import compile_modules, sizes_mb
 from benchmarks.markdown import table, wrapped
 from benchmarks.payload import stats
 
@@ -47,6 +47,7 @@ def serve() -> None:
 
 def section() -> str:
     """The memory of the daemon at the end and at most."""
+    compile_modules()
     cluster = get_context("spawn").Process(target=serve, daemon=True)
     cluster.start()
     environ = os.environ | ENVIRON
@@ -66,14 +67,13 @@ def section() -> str:
             scrape = f"http://127.0.0.1:{METRICS_PORT}/metrics"
             with urllib.request.urlopen(scrape, timeout=30) as exposition:
                 exposition.read()
-        status = Path(f"/proc/{daemon.pid}/status").read_text()
+        sizes = sizes_mb(daemon.pid)
     finally:
         daemon.terminate()
         daemon.wait(10)
         cluster.terminate()
         state.cleanup()
-    sizes = dict(line.split(":", 1) for line in status.splitlines())
-    now_mb, most_mb = (int(sizes[key].split()[0]) / 1024 for key in ("VmRSS", "VmHWM"))
+    now_mb, most_mb = sizes["VmRSS"], sizes["VmHWM"]
     return "\n\n".join(
         [
             wrapped(

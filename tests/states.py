@@ -22,7 +22,7 @@ from autoscaler.core.rollout_comparison import BlockHour, BlockTotals, Evidence
 from autoscaler.core.rollout_status import RolloutVerdict
 from autoscaler.core.shadow import HourSums, ShadowAccount, ShadowPeriod, ShadowTotals
 from autoscaler.core.shortfall import Shortfall, ShortfallCause
-from autoscaler.core.slo.count_history import CountHistory
+from autoscaler.core.slo.count_history import CountHistory, blocks_of
 from autoscaler.core.slo.count_window import CountWindow
 from autoscaler.core.slo.error_budget import Attainment, ErrorBudget
 from autoscaler.core.slo.increase import Increase
@@ -161,7 +161,7 @@ MEMORY = SloMemory(
         short=ShortCounts(requests=9, interval_s=2.0, dispersion=1.5, pairs=12.5),
     ),
     recurrence=Recurrence(
-        history=CountHistory(slot=60, rates=bytes(range(8)), count=12.5, observed_s=2.5),
+        history=CountHistory(slot=60, blocks=(bytes(range(8)),), count=12.5, observed_s=2.5),
         errors=(PeriodError(12.0, 120.0, 1300.0, 7.0, 90.0), PeriodError()),
         period=1,
     ),
@@ -443,6 +443,9 @@ PLAIN: dict[Any, st.SearchStrategy[Any]] = {
 UNSAVED = {(ShadowPath, "known")}
 """Fields of the core that are not saved."""
 
+STORED_AS = {(CountHistory, "blocks"): "rates"}
+"""Fields of the core that have another form and name where they are stored."""
+
 
 def any_struct(cls: type[Struct]) -> st.SearchStrategy[Any]:
     """Any struct of this class."""
@@ -450,6 +453,8 @@ def any_struct(cls: type[Struct]) -> st.SearchStrategy[Any]:
         slo = st.builds(PolicyMemory, st.just("slo"), st.just(3), st.deferred(any_slo_memory))
         return slo | st.just(PolicyMemory("utilisation", 1, None))
     fields = {name: any_of(hint) for name, hint in hints(cls).items() if (cls, name) not in UNSAVED}
+    if cls is CountHistory:
+        fields["blocks"] = st.binary().map(blocks_of)
     return st.builds(cls, **fields)
 
 

@@ -1,5 +1,6 @@
 """The stored form of the memory of the policy `slo`, version 3; see `state_document`."""
 
+from autoscaler.core.slo.count_history import blocks_of
 from autoscaler.wire.state_document import Stored
 
 LoadProbabilities = dict[int, float]
@@ -131,6 +132,11 @@ class StoredCountHistory(Stored, frozen=True, kw_only=True):
     rates: bytes  # 16-bit floats, little-endian
     count: float
     observed_s: float
+
+    @property
+    def blocks(self) -> tuple[bytes, ...]:
+        """The rates as the policy has them in memory."""
+        return blocks_of(self.rates)
 
 
 class StoredPeriodError(Stored, frozen=True, kw_only=True):

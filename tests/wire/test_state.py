@@ -30,6 +30,7 @@ from autoscaler.wire.state_document import StoredState
 from tests.states import (
     DEPLOYMENT,
     MEMORY,
+    STORED_AS,
     UNSAVED,
     WHOLE,
     any_slo_memory,
@@ -174,7 +175,11 @@ class TestCompleteness:
         pairs = self.pairs()
         assert len(pairs) > 20
         for stored, core in pairs.items():
-            fields = [name for name in core.__struct_fields__ if (core, name) not in APART]
+            fields = [
+                STORED_AS.get((core, name), name)
+                for name in core.__struct_fields__
+                if (core, name) not in APART
+            ]
             assert list(stored.__struct_fields__) == fields, (stored, core)
 
     def test_no_stored_field_has_a_default(self):

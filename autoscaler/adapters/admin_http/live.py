@@ -9,6 +9,7 @@ so the same bytes serve clients that have begun at different times.
 import asyncio
 import zlib
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import structlog
@@ -17,6 +18,7 @@ from aiohttp import hdrs, web
 from autoscaler.adapters.admin_http.connections import WRITE_TIMEOUT_S, ClientConnection
 from autoscaler.adapters.admin_http.rendering import PAUSE_RATIO, accepts_gzip
 from autoscaler.adapters.admin_http.responses import HEADERS
+from autoscaler.threads import without_collector
 
 MAX_STREAMS = 50
 """Streams at a time. 50: the other connections are left to Prometheus, probes and commands. A page
@@ -181,7 +183,7 @@ class Live:
                     continue
                 began = loop.time()
                 try:
-                    event = await asyncio.to_thread(_made, render)
+                    event = await asyncio.to_thread(without_collector, partial(_made, render))
                 except Exception as defect:
                     self._log.error("http.failed", message=_FAILED, exc_info=defect)
                     self._end(key)  # their pages poll, and get the error

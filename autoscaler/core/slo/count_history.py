@@ -25,9 +25,13 @@ UNKNOWN = math.nan
 MAX_RATE_PER_S = 65_000.0
 """About the largest number that a 16-bit float represents."""
 
+BLOCK_SLOTS = 150
+"""Slots of a block, a multiple of six. 150: a slot that ends changes 300 bytes and not all 3,000 of
+a deployment, while the states of earlier cycles are still being written."""
+
 _ENTRY = Layout("<e")
-_MINUTE = Layout("<6e")  # `SLOTS` is a multiple of six
-_NOTHING = _ENTRY.pack(UNKNOWN) * SLOTS  # shared by all histories without data
+_MINUTE = Layout("<6e")  # a block is a multiple of six
+_NOTHING = (_ENTRY.pack(UNKNOWN) * BLOCK_SLOTS,) * (SLOTS // BLOCK_SLOTS)  # shared by all without
 
 
 class Lookback:
@@ -64,15 +68,21 @@ class CountHistory(Value, frozen=True, kw_only=True):
 
     slot: int = 0  # the slot that has not ended
     # Requests per second by slot number modulo `SLOTS`, as 16-bit floats.
-    rates: bytes = _NOTHING
+    blocks: tuple[bytes, ...] = _NOTHING
     count: float = 0.0  # requests since that slot began
     observed_s: float = 0.0  # seconds of it that were observed
+
+    @property
+    def rates(self) -> bytes:
+        """Those of all slots."""
+        return b"".join(self.blocks)
 
     def rate(self, slot: int) -> float:
         """Requests per second in a slot that has ended; nan if it is not known."""
         if not self.slot - SLOTS <= slot < self.slot:
             return UNKNOWN
-        rate: float = _ENTRY.unpack_from(self.rates, slot % SLOTS * _ENTRY.size)[0]
+        block, place = divmod(slot % SLOTS, BLOCK_SLOTS)
+        rate: float = _ENTRY.unpack_from(self.blocks[block], place * _ENTRY.size)[0]
         return rate
 
     def minute_rate(self, slot: int) -> float:
@@ -80,7 +90,8 @@ class CountHistory(Value, frozen=True, kw_only=True):
         nan if it is not known."""
         if not self.slot - SLOTS <= slot <= self.slot - 6:
             return UNKNOWN
-        total: float = sum(_MINUTE.unpack_from(self.rates, slot % SLOTS * _ENTRY.size))
+        block, place = divmod(slot % SLOTS, BLOCK_SLOTS)
+        total: float = sum(_MINUTE.unpack_from(self.blocks[block], place * _ENTRY.size))
         return total / 6.0
 
     def mean_rate(self, since: float, until: float) -> float:
@@ -115,12 +126,9 @@ def with_count(known: CountHistory, requests: int, until: float, interval_s: flo
         )
     begun_s = (first + 1) * SLOT_S - since
     ended = (known.count + rate * begun_s) / (known.observed_s + begun_s)
-    changed = bytearray(known.rates)
-    _put(changed, first, ended)
-    for slot in range(max(first + 1, last - SLOTS), last):
-        _put(changed, slot, rate)
-    open_s = until - last * SLOT_S
-    return CountHistory(slot=last, rates=bytes(changed), count=rate * open_s, observed_s=open_s)
+    between = [(slot, rate) for slot in range(max(first + 1, last - SLOTS), last)]
+    blocks, open_s = _changed(known.blocks, [(first, ended), *between]), until - last * SLOT_S
+    return CountHistory(slot=last, blocks=blocks, count=rate * open_s, observed_s=open_s)
 
 
 def _at_slot(known: CountHistory, slot: int) -> CountHistory:
@@ -128,11 +136,28 @@ def _at_slot(known: CountHistory, slot: int) -> CountHistory:
     clock was set back."""
     if abs(slot - known.slot) >= SLOTS:
         return CountHistory(slot=slot)
-    changed = bytearray(known.rates)
-    for each in range(min(known.slot, slot), max(known.slot, slot)):
-        _put(changed, each, UNKNOWN)
-    return CountHistory(slot=slot, rates=bytes(changed))
+    skipped = range(min(known.slot, slot), max(known.slot, slot))
+    blocks = _changed(known.blocks, [(each, UNKNOWN) for each in skipped])
+    return CountHistory(slot=slot, blocks=blocks)
 
 
-def _put(rates: bytearray, slot: int, rate: float) -> None:
-    _ENTRY.pack_into(rates, slot % SLOTS * _ENTRY.size, min(rate, MAX_RATE_PER_S))
+def blocks_of(rates: bytes) -> tuple[bytes, ...]:
+    """The blocks of the rates of all slots."""
+    size = BLOCK_SLOTS * _ENTRY.size
+    return tuple([rates[first : first + size] for first in range(0, len(rates), size)])
+
+
+def _changed(blocks: tuple[bytes, ...], rates: Iterable[tuple[int, float]]) -> tuple[bytes, ...]:
+    """The blocks with other rates, by slot; those that have none of the slots are the same."""
+    changed: dict[int, bytearray] = {}
+    for slot, rate in rates:
+        number, place = divmod(slot % SLOTS, BLOCK_SLOTS)
+        if number not in changed:
+            changed[number] = bytearray(blocks[number])
+        _ENTRY.pack_into(changed[number], place * _ENTRY.size, min(rate, MAX_RATE_PER_S))
+    return tuple(
+        [
+            bytes(changed[number]) if number in changed else each
+            for number, each in enumerate(blocks)
+        ]
+    )
