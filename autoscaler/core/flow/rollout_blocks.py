@@ -38,6 +38,7 @@ from autoscaler.core.rollout_status import (
     rollout_text,
 )
 from autoscaler.core.selection import Rule
+from autoscaler.core.shortfall import ShortfallCause
 from autoscaler.core.slo_status import SloStatus
 from autoscaler.core.state import DeploymentState, State
 from autoscaler.core.values import DeploymentStats, Sample, Value
@@ -234,7 +235,7 @@ def _interval(
 ) -> ComparedInterval | None:
     """What the last interval has shown; None: it does not count for the comparison."""
     rollout, slo, running = block.rollout, decision.slo, decision.running
-    changed = decision.external_change
+    changed, missing = decision.external_change, decision.shortfall
     if (
         rollout.verdict is not RolloutVerdict.RUNNING
         or not block.listed
@@ -247,6 +248,7 @@ def _interval(
         or (not rollout.active and _setting(stats) != rollout.before)
         or slo is None
         or running is None
+        or (missing is not None and missing.cause is ShortfallCause.LOST)
         or not recommendation.learnt
     ):
         return None

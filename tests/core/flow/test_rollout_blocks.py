@@ -41,6 +41,7 @@ class Simulated:
         self.completed = 0
         self.changes, self.events, self.decision = [], [], None
         self.missing, self.created_at = False, 1.0
+        self.lost = 0  # allocations that ran, on a node that has gone
         self.open_schedules = set()
 
     @property
@@ -49,14 +50,15 @@ class Simulated:
 
     def poll(self):
         self.at += 10.0
-        capacity = int(0.98 * self.allocations * 10.0 / 0.1)
+        running = max(0, self.allocations - self.lost)
+        capacity = int(0.98 * running * 10.0 / 0.1)
         served = min(self.queued + int(10.0 * self.per_s), capacity)
         self.queued += int(10.0 * self.per_s) - served
         self.completed += served
         self.rejected += max(0, self.queued - 900)
         self.queued = min(self.queued, 900)
         process = node(
-            allocations=self.allocations,
+            allocations=running,
             completed=self.completed,
             busy_s=0.1 * self.completed,
             mean_inference_s=0.1,
@@ -68,7 +70,7 @@ class Simulated:
         stats = deployment(
             process,
             allocations=self.allocations,
-            running_allocations=self.allocations,
+            running_allocations=running,
             adaptive=self.adaptive,
         )
         stats = replace(stats, server_created_at=self.created_at)
@@ -380,6 +382,26 @@ def test_a_dry_run_states_the_hours_and_compares_nothing():
     simulated.allocations = 11  # an operator goes on as before
     simulated.run(60)
     assert simulated.rollout.before == Setting(11)
+
+
+@pytest.mark.parametrize("active", [True, False])
+def test_late_requests_while_a_node_is_lost_are_not_compared(active):
+    """They say nothing of the rule, and nothing of what ran before."""
+    simulated = Simulated(allocations=9, per_s=40.0, max_allocations=9)
+    simulated.until(active=True)
+    if not active:
+        simulated.until(active=False)
+    simulated.run(600)
+    found = simulated.rollout
+    simulated.lost = simulated.allocations - 2
+    simulated.run(900)
+    assert simulated.queued
+    assert simulated.rollout.verdict is RolloutVerdict.RUNNING
+    for before, after in (
+        (found.active_totals, simulated.rollout.active_totals),
+        (found.before_totals, simulated.rollout.before_totals),
+    ):
+        assert after.late - before.late < 0.01 * 900.0 * simulated.per_s
 
 
 def test_the_first_minute_of_a_block_is_not_compared():
