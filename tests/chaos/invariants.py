@@ -102,20 +102,24 @@ def paused(trace: Trace, cycle: Cycle) -> str:
 
 def room(trace: Trace, cycle: Cycle) -> str:
     """No increase needs more processors than the nodes have, where no nodes can be added. Of the
-    other deployments, those allocations count that run or can be expected to start."""
+    other deployments, those allocations count that run or can be expected to start; a minimum of
+    adaptive allocations is requested by them within seconds, and counts as soon as it is set."""
     observation = cycle.observation
     if observation is None or not _knows_nodes(observation):
         return ""
     threads = expected_threads(observation, cycle.stuck)
     for change in cycle.changes:
         stats = observation.deployments.get(change.deployment_id)
-        wanted = change.body.get("number_of_allocations")
+        wanted = change.allocations
         assert change.then is not None
         processors = change.then.processors
         if change.action != "_update" or wanted is None or stats is None or processors is None:
             continue
         before = threads.get(change.deployment_id, 0)
-        threads[change.deployment_id] = wanted * (stats.threads_per_allocation or 1)
+        needed = wanted * (stats.threads_per_allocation or 1)
+        if "adaptive_allocations" in change.body.get("service_settings", change.body):
+            needed = max(needed, before)  # a lower minimum takes nothing away by itself
+        threads[change.deployment_id] = needed
         if threads[change.deployment_id] > before and sum(threads.values()) > processors:
             return f"{_text(change)}: {sum(threads.values())} threads on {processors} processors"
     return ""
