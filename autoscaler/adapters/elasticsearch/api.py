@@ -105,8 +105,10 @@ class ElasticsearchApi:
         """Send none of the following changes after this instant, in Unix seconds."""
         self._transport.changes_until = until
 
-    async def stats(self) -> Statistics:
-        """The statistics of every deployment."""
+    async def stats(self, at: float = 0.0) -> Statistics:
+        """The statistics of every deployment. A field of the time `at`, which no response has,
+        makes each query a new one, so that no cache has a response to it."""
+        fields = f"{FILTER_PATH},at{at * 1e3:.0f}"
         deployments: dict[str, DeploymentStats] = {}
         unreadable: dict[str, str] = {}
         figures: dict[str, str] = {}
@@ -118,7 +120,7 @@ class ElasticsearchApi:
             request = HttpRequest(
                 method="GET",
                 path="/_ml/trained_models/_stats",
-                query={"from": str(begin), "size": str(PAGE_SIZE), "filter_path": FILTER_PATH},
+                query={"from": str(begin), "size": str(PAGE_SIZE), "filter_path": fields},
                 repeatable=True,
                 bound=STATISTICS,
             )

@@ -115,7 +115,7 @@ class ElasticsearchCluster:
                 await self._api.info()
             self._ensure_one_cluster()
         try:
-            statistics = await self._api.stats()
+            statistics = await self._api.stats(self._clock.now())
         except ElasticsearchError as error:
             self._capacity_due_at = float("-inf")  # it may come back as another cluster
             raise ObservationFailed(

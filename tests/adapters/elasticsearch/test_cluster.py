@@ -608,3 +608,20 @@ async def test_another_cluster_is_believed_when_all_responses_are_its_own():
         clock.pass_by(100.0)
         await cluster.observe()
         assert cluster.known_uuid() == "two"
+
+
+async def test_a_cache_that_does_not_state_an_age_gives_no_old_statistics():
+    """It stores the response to each address and query, as a cache does that is told not to."""
+    now, stored = [0], {}
+
+    async def give(request):
+        if request.path != STATS:
+            return await endpoints().get(request.path, UNAUTHORISED)(request)
+        fresh = stats(deployment("elser", number_of_allocations=now[0]))
+        return await respond(stored.setdefault(request.path_qs, fresh))(request)
+
+    async with cluster_of(give) as (cluster, _, clock):
+        for number in range(1, 6):
+            now[0] = number
+            assert (await cluster.observe()).deployments["elser"].allocations == number
+            clock.pass_by(10.0)
