@@ -62,8 +62,7 @@ def offered_loads(history: LoadHistoryView, slot_s: float) -> NDArray[np.float64
     """
     steps = max(1, round(slot_s / history.step_s))
     slots = len(history.arrivals) // steps
-    arrivals = (
-        history.arrivals[len(history.arrivals) - slots * steps :].reshape(slots, steps).sum(axis=1)
-    )
+    counts = history.arrivals[len(history.arrivals) - slots * steps :].reshape(slots, steps)
+    arrivals = counts.sum(axis=1, dtype=np.float64)
     loads: NDArray[np.float64] = arrivals * (history.service_time_s / (steps * history.step_s))
     return loads
