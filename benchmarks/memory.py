@@ -5,13 +5,12 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from multiprocessing import get_context
 
 from aiohttp import web
 
 from benchmarks.cycle import DEPLOYMENTS, ENVIRON, NODES
-from benchmarks.daemon_process import compile_modules, sizes_mb
+from benchmarks.daemon_process import body_of, compile_modules, made_up_cluster, sizes_mb
 from benchmarks.markdown import table, wrapped
 from benchmarks.payload import stats
 
@@ -29,7 +28,8 @@ runpy.run_module("autoscaler", run_name="__main__", alter_sys=True)
 
 
 def serve() -> None:
-    """A minimal cluster: statistics with increasing counters, and 404 for everything else."""
+    """A minimal cluster: statistics whose counters increase by those of ten seconds with each poll,
+    and 404 for everything else."""
     bodies = [stats(DEPLOYMENTS, NODES, cycle) for cycle in range(CYCLES)]
     calls = iter(range(10**9))
 
@@ -46,10 +46,41 @@ def serve() -> None:
 
 
 def section() -> str:
-    """The memory of the daemon at the end and at most."""
+    """The memory of the daemon at the end and at most, with two kinds of loads."""
     compile_modules()
-    cluster = get_context("spawn").Process(target=serve, daemon=True)
-    cluster.start()
+    with made_up_cluster(DEPLOYMENTS, NODES, CLUSTER_PORT):
+        usual = _measured()
+    overloaded_cluster = get_context("spawn").Process(target=serve, daemon=True)
+    overloaded_cluster.start()
+    try:
+        overloaded = _measured()
+    finally:
+        overloaded_cluster.terminate()
+        overloaded_cluster.join()
+    names = ("resident at the end", "resident at most")
+    rows = zip(names, usual, overloaded, strict=True)
+    return "\n\n".join(
+        [
+            wrapped(
+                f"The daemon in a separate process, in dry run, polling {DEPLOYMENTS:,} "
+                f"deployments on {NODES} nodes every second for {CYCLES} s over HTTP, and scraped "
+                f"{SCRAPES} times: once with Poisson streams, of which one in a hundred changes "
+                "every minute, and once with every deployment overloaded, so that each has another "
+                "decision with each poll."
+            ),
+            table(
+                ["in MB", "usual loads", "all overloaded"],
+                [
+                    *([name, f"{one:.0f}", f"{other:.0f}"] for name, one, other in rows),
+                    ["goal", f"at most {GOAL_MB}", ""],
+                ],
+            ),
+        ]
+    )
+
+
+def _measured() -> tuple[float, float]:
+    """The memory of a daemon at the end and at most."""
     environ = os.environ | ENVIRON
     environ |= {
         "AUTOSCALER_ELASTICSEARCH__HOSTS": f'["http://127.0.0.1:{CLUSTER_PORT}"]',
@@ -58,38 +89,18 @@ def section() -> str:
         "AUTOSCALER_DRY_RUN": "true",
         "AUTOSCALER_LOGGING__LEVEL": "error",
     }
-    state = tempfile.TemporaryDirectory()
-    environ["AUTOSCALER_STATE_DIR"] = state.name
-    daemon = subprocess.Popen([sys.executable, "-c", _DAEMON], env=environ)
-    try:
-        time.sleep(CYCLES)
-        for _ in range(SCRAPES):
-            scrape = f"http://127.0.0.1:{METRICS_PORT}/metrics"
-            with urllib.request.urlopen(scrape, timeout=30) as exposition:
-                exposition.read()
-        sizes = sizes_mb(daemon.pid)
-    finally:
-        daemon.terminate()
-        daemon.wait(10)
-        cluster.terminate()
-        state.cleanup()
-    now_mb, most_mb = sizes["VmRSS"], sizes["VmHWM"]
-    return "\n\n".join(
-        [
-            wrapped(
-                f"The daemon in a separate process, polling the same {DEPLOYMENTS:,} deployments "
-                f"every second for {CYCLES} s over HTTP, and scraped {SCRAPES} times:"
-            ),
-            table(
-                ["", "MB"],
-                [
-                    ["resident at the end", f"{now_mb:.0f}"],
-                    ["resident at most", f"{most_mb:.0f}"],
-                    ["goal", f"at most {GOAL_MB}"],
-                ],
-            ),
-        ]
-    )
+    with tempfile.TemporaryDirectory() as state:
+        environ["AUTOSCALER_STATE_DIR"] = state
+        daemon = subprocess.Popen([sys.executable, "-c", _DAEMON], env=environ)
+        try:
+            time.sleep(CYCLES)
+            for _ in range(SCRAPES):
+                body_of(f"http://127.0.0.1:{METRICS_PORT}/metrics", timeout_s=30.0)
+            sizes = sizes_mb(daemon.pid)
+        finally:
+            daemon.terminate()
+            daemon.wait(10)
+    return sizes["VmRSS"], sizes["VmHWM"]
 
 
 def report() -> None:
