@@ -38,6 +38,9 @@ load window is filled by the shortest polls."""
 STATE_EVERY = 40
 """Cycles between two measurements of the state, because encoding it takes as long as a cycle."""
 
+LEFT_OUT_S = 30.0
+"""Seconds for which a deployment counts that a damaged response leaves out."""
+
 UNDERESTIMATED = 0.6
 """Fraction of a steady load below which no decrease goes. Below 1, because the load of one window
 varies."""
@@ -107,7 +110,7 @@ def room(trace: Trace, cycle: Cycle) -> str:
     observation = cycle.observation
     if observation is None or not _knows_nodes(observation):
         return ""
-    threads = expected_threads(observation, cycle.stuck)
+    threads = _left_out(trace, cycle) | expected_threads(observation, cycle.stuck)
     for change in cycle.changes:
         stats = observation.deployments.get(change.deployment_id)
         wanted = change.allocations
@@ -123,6 +126,24 @@ def room(trace: Trace, cycle: Cycle) -> str:
         if threads[change.deployment_id] > before and sum(threads.values()) > processors:
             return f"{_text(change)}: {sum(threads.values())} threads on {processors} processors"
     return ""
+
+
+def _left_out(trace: Trace, cycle: Cycle) -> dict[str, int]:
+    """The threads of deployments that run, and that damage has left out of the statistics: those
+    that the daemon has seen just before."""
+    found: dict[str, int] = {}
+    assert cycle.observation is not None
+    if cycle.statistics is None:
+        return found
+    for name in cycle.statistics.tainted - cycle.observation.deployments.keys():
+        for earlier in reversed(trace.of(cycle.daemon)[:-1]):
+            if earlier.observation is None or earlier.at < cycle.at - LEFT_OUT_S:
+                break
+            if name in earlier.observation.deployments:
+                expected = expected_threads(earlier.observation, earlier.stuck)[name]
+                found[name] = expected if trace.truth.requested(name) else 0
+                break
+    return found
 
 
 def _knows_nodes(observation: Observation) -> bool:

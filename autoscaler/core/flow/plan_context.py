@@ -6,12 +6,20 @@ from functools import lru_cache
 from msgspec.structs import replace
 
 from autoscaler.core.capacity import FreeCapacity, free_capacity_of
+from autoscaler.core.decision import OutcomeKind
 from autoscaler.core.flow.cold_start import observed_s
 from autoscaler.core.instructions import Instructions
 from autoscaler.core.next_poll import Polling
 from autoscaler.core.scale_to_zero import Version, version_of
 from autoscaler.core.state import BackOff, ClusterCapacity, State, capacity_of, threads_of
-from autoscaler.core.values import Callers, Cluster, NodeCapacity, Observation, Value
+from autoscaler.core.values import (
+    Callers,
+    Cluster,
+    DeploymentStats,
+    NodeCapacity,
+    Observation,
+    Value,
+)
 
 LEFT_OUT_S = 60.0
 """Seconds for which a deployment that is not reported counts as left out by the response. 60 s, six
@@ -57,7 +65,7 @@ def plan_context_of(
         span_s=observation.span_s,
         ml_nodes=_node_ids(observation.cluster),
         capacity=_capacity(state, observation),
-        free_capacity=free_capacity_of(observation),
+        free_capacity=free_capacity_of(with_left_out(state, observation)),
         maintenance=_maintenance(observation.cluster),
         forbidden=state.cluster_back_off,
         version=version_of(observation.cluster),
@@ -89,6 +97,30 @@ def _capacity(state: State, observation: Observation) -> ClusterCapacity:
         if counts:
             missing += threads_of(known.baseline) - (0 if stats is None else threads_of(stats))
     return replace(capacity, threads=capacity.threads + missing) if missing > 0 else capacity
+
+
+def with_left_out(state: State, observation: Observation) -> Observation:
+    """The observation with the deployments that the response leaves out, as they were before: what
+    they need is not free because of that."""
+    oldest = observation.at - LEFT_OUT_S
+    left_out = {
+        name: _on_known_nodes(known.baseline, observation.cluster)
+        for name, known in state.deployments.items()
+        if name not in observation.deployments
+        and name not in state.stopped
+        and known.seen_at >= oldest
+        and (known.back_off is None or known.back_off.reason != OutcomeKind.GONE)
+    }
+    if not left_out:
+        return observation
+    return replace(observation, deployments={**observation.deployments, **left_out})
+
+
+def _on_known_nodes(stats: DeploymentStats, cluster: Cluster | None) -> DeploymentStats:
+    """The statistics without the nodes that have left meanwhile."""
+    known = _by_id(cluster)
+    nodes = tuple([node for node in stats.nodes if node.node_id in known])
+    return stats if len(nodes) == len(stats.nodes) else replace(stats, nodes=nodes)
 
 
 @lru_cache(maxsize=1)  # the cluster is the same object in most cycles

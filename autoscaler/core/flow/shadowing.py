@@ -20,7 +20,7 @@ from autoscaler.core.flow.arbitration import Claim
 from autoscaler.core.flow.assessment import Assessment, assess_measured, decided
 from autoscaler.core.flow.constraint_context import Grant
 from autoscaler.core.flow.measurement import Measurement
-from autoscaler.core.flow.plan_context import PlanContext
+from autoscaler.core.flow.plan_context import PlanContext, with_left_out
 from autoscaler.core.flow.shadow_judgement import judged, per_node, running_allocations
 from autoscaler.core.flow.shadow_stats import FreeThreads, placed, shadow_stats, slots_in_use
 from autoscaler.core.flow.update_rate import with_update
@@ -103,7 +103,8 @@ def assess_shadows(
             recorded_per_node=per_node(each.stats),
         )
         found.append((each, stats, path, latest))
-    free_capacity = free_capacity_of(replace(observation, deployments=deployments))
+    shown = with_left_out(state, replace(observation, deployments=deployments))
+    free_capacity = free_capacity_of(shown)
     context, shadows = replace(context, free_capacity=free_capacity), []
     for each, stats, path, latest in found:
         yield

@@ -1,0 +1,67 @@
+"""Deployments that a response leaves out: what they need is not free for others."""
+
+from autoscaler.core.flow.planning import plan
+from autoscaler.core.state import State
+from autoscaler.core.values import Cluster, NodeCapacity
+from tests.observations import deployment, node, observation, policy, rule
+from tests.options import FixedPolicy
+
+PROCESSORS = 6
+WANTED = 6
+
+
+def machines(*names):
+    nodes = [NodeCapacity(node_id=name, name=name, processors=float(PROCESSORS)) for name in names]
+    return Cluster(nodes=tuple(nodes), growable=False)
+
+
+class Polled:
+    """A growing deployment beside another with four allocations on the same node."""
+
+    def __init__(self):
+        recommending = FixedPolicy()
+        recommending.allocations = WANTED
+        self.rules = policy(rule(policy=recommending, growth_factor=1000.0))
+        self.state, self.at, self.completed = State(), 0.0, 0
+
+    def poll(self, after_s=10.0, *, other=True, other_on="n1", names=("n1",)):
+        """The allocations that the growing deployment is to have."""
+        self.at += after_s
+        self.completed += 10
+        growing = deployment(
+            node("n1", allocations=1, completed=self.completed), deployment_id="growing"
+        )
+        beside = deployment(
+            node(other_on, allocations=4, completed=self.completed), deployment_id="beside"
+        )
+        shown = (growing, beside) if other else (growing,)
+        seen = observation(self.at, *shown, cluster=machines(*names))
+        planned, self.state = plan(self.state, seen, self.rules)
+        found = {each.deployment_id: each.desired for each in planned.decisions}
+        return found["growing"]
+
+
+def polled_twice(**given):
+    polled = Polled()
+    polled.poll(**given)
+    assert polled.poll(**given) == 2
+    return polled
+
+
+def test_its_threads_are_not_granted_to_others():
+    polled = polled_twice()
+    assert polled.poll(other=False) == 2
+    assert polled.poll() == 2
+
+
+def test_its_threads_are_free_after_a_minute():
+    polled = polled_twice()
+    found = [polled.poll(other=False) for _ in range(8)]
+    assert found == [2] * 6 + [WANTED] * 2
+
+
+def test_it_takes_threads_on_the_other_nodes_once_its_node_has_left():
+    polled = Polled()
+    for _ in range(2):
+        polled.poll(other_on="n2", names=("n1", "n2"))
+    assert polled.poll(other=False) == 2
