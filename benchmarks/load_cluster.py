@@ -193,7 +193,8 @@ def node_documents(nodes: int) -> dict[str, Struct]:
         "/_nodes/ml:true": NodesResponse(nodes=described),
         "/_ml/memory/_stats": MemoryResponse(nodes=measured),
         "/_ml/info": MlInfoResponse(
-            limits=MlLimits(total_ml_processors=float(nodes * NODE_PROCESSORS))
+            upgrade_mode=False,
+            limits=MlLimits(total_ml_processors=float(nodes * NODE_PROCESSORS)),
         ),
         "/_license": LicenseResponse(license=LicenseDocument(status="active", type="enterprise")),
         "/_security/_authenticate": AuthenticateResponse(username="autoscaler"),

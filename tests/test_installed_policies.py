@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from autoscaler.config import ConfigError, load
-from autoscaler.core.policies import InstalledPolicy
+from autoscaler.core.installed_policy import InstalledPolicy
 from tests.messages import without_lines
 from tests.plugins import install
 from tests.test_config import REACHABLE

@@ -11,9 +11,9 @@ from types import MappingProxyType
 
 from msgspec import Struct, msgpack
 
+from autoscaler.core.installed_policy import InstalledPolicy
 from autoscaler.core.policies import (
     AnyPolicy,
-    InstalledPolicy,
     MemoryFormat,
     UtilisationPolicy,
     memory_format_of,

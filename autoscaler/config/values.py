@@ -10,8 +10,8 @@ from msgspec import Struct, structs
 
 from autoscaler.connection import Bearer, Connection, file_exposures, tampering
 from autoscaler.connection import exposures as connection_exposures
+from autoscaler.core.installed_policy import InstalledPolicy
 from autoscaler.core.next_poll import Polling
-from autoscaler.core.policies import InstalledPolicy
 from autoscaler.core.selection import Rule
 from autoscaler.otlp_access import OtlpSettings
 from autoscaler.server_access import ServerAccess, is_loopback

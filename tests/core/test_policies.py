@@ -8,10 +8,10 @@ from msgspec.structs import replace
 
 from autoscaler.core.explanation import explain
 from autoscaler.core.flow.planning import plan
+from autoscaler.core.installed_policy import InstalledPolicy
 from autoscaler.core.next_poll import NextPoll, PollCause, Polling, PollRequest
 from autoscaler.core.policies import (
     MAX_ALLOCATIONS,
-    InstalledPolicy,
     MemoryFormat,
     Situation,
     cost_curve_of,

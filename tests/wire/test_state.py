@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from autoscaler.core.decision import Setting
+from autoscaler.core.installed_policy import InstalledPolicy
 from autoscaler.core.instructions import Instructions
-from autoscaler.core.policies import InstalledPolicy, MemoryFormat, UtilisationPolicy
+from autoscaler.core.policies import MemoryFormat, UtilisationPolicy
 from autoscaler.core.slo.memory import SloMemory
 from autoscaler.core.slo.policy import SloPolicy
 from autoscaler.core.state import DeploymentState, PolicyMemory, State

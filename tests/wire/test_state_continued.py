@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from autoscaler.core.decision import Mode, OutcomeKind, SetAllocations, SetBounds, Start, Stop
 from autoscaler.core.flow.cycle import begin_cycle, end_cycle
 from autoscaler.core.flow.planning import Ruleset
-from autoscaler.core.policies import InstalledPolicy, MemoryFormat, UtilisationPolicy
+from autoscaler.core.installed_policy import InstalledPolicy
+from autoscaler.core.policies import MemoryFormat, UtilisationPolicy
 from autoscaler.core.selection import ScaleToZero, ZeroMethod
 from autoscaler.core.slo.policy import SloPolicy
 from autoscaler.core.state import State
