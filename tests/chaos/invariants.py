@@ -123,6 +123,8 @@ def room(trace: Trace, cycle: Cycle) -> str:
         if "adaptive_allocations" in change.body.get("service_settings", change.body):
             needed = max(needed, before)  # a lower minimum takes nothing away by itself
         threads[change.deployment_id] = needed
+        if wanted <= (stats.allocations or 0):
+            continue  # it is no increase, however few of those that were requested run
         if threads[change.deployment_id] > before and sum(threads.values()) > processors:
             return f"{_text(change)}: {sum(threads.values())} threads on {processors} processors"
     return ""
