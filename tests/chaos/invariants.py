@@ -6,7 +6,7 @@ from itertools import pairwise
 from math import inf
 
 from autoscaler.core.decision import Decision, OutcomeKind, SetAllocations, SetBounds, Start, Stop
-from autoscaler.core.values import Observation, Reason
+from autoscaler.core.values import DeploymentStats, Observation, Reason
 from autoscaler.ports import FailureKind
 from autoscaler.wire.state import encode_state
 from tests.chaos.expected import expected_threads
@@ -328,6 +328,7 @@ def _without_effect(trace: Trace, cycle: Cycle) -> str:
                 stats is None
                 or stats.allocations is None
                 or stats.allocations == change.allocations
+                or _is_another(stats, then)
             ):
                 break
             if any(effect.deployment_id == name for effect in each.plan.no_effect):
@@ -339,6 +340,13 @@ def _without_effect(trace: Trace, cycle: Cycle) -> str:
         else:
             return f"{name}: {change.allocations} accepted at {then.at:.1f} s, without effect"
     return ""
+
+
+def _is_another(stats: DeploymentStats, then: Cycle) -> bool:
+    """Whether the deployment was created again since that cycle."""
+    assert then.observation is not None
+    before = then.observation.deployments.get(stats.deployment_id)
+    return before is None or before.server_created_at != stats.server_created_at
 
 
 def stopped_remembered(trace: Trace, cycle: Cycle) -> str:

@@ -179,6 +179,8 @@ class Laboratory:
         await self._catch_up()
         with self.rollouts.others_change():
             self._heal()
+        while self._daemon is None:  # it was killed, and a suspension moved that to the end
+            await self.clock.sleep(1.0)
         await self.clock.sleep(duration_s * (1.0 - FAULTS_UNTIL))
         self._check_recovery()
 
