@@ -132,7 +132,9 @@ def test_a_file_that_is_nested_too_deeply(tmp_path, line):
     assert problems(tmp_path, f"{CLUSTER}{line}\n") == [f"config.toml: {TOO_DEEP}"]
 
 
-@pytest.mark.parametrize("value", ["[" * 3_000, "[" * 40 + "]" * 40, '{"a":' * 40 + "1" + "}" * 40])
+@pytest.mark.parametrize(
+    "value", ["[" * 3_000 + "]" * 3_000, "[" * 40 + "]" * 40, '{"a":' * 40 + "1" + "}" * 40]
+)
 def test_a_variable_that_is_nested_too_deeply(value):
     with pytest.raises(ConfigError) as error:
         load(None, {"AUTOSCALER_RULES": value, "AUTOSCALER_ELASTICSEARCH__HOSTS": "http://es"})

@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -117,7 +117,7 @@ async def test_a_block_is_closed_after_an_hour_and_reads_the_same(tmp_path):
         for place in range(800):
             record(recorder, 1_000.0 + 10.0 * place)
     assert instants(tmp_path) == [1_000.0 + 10.0 * place for place in range(800)]
-    with sqlite3.connect(tmp_path / FILE_NAME) as connection:
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection, connection:
         assert connection.execute("SELECT cycles FROM blocks").fetchall() == [(361,), (361,)]
 
 
@@ -127,7 +127,7 @@ async def test_a_block_is_closed_earlier_where_it_becomes_large(tmp_path, monkey
         for place in range(100):
             record(recorder, 1_000.0 + 10.0 * place, completed=place * 1_000_000)
     assert len(cycles(tmp_path)) == 100
-    with sqlite3.connect(tmp_path / FILE_NAME) as connection:
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection, connection:
         (blocks,) = connection.execute("SELECT count(*) FROM blocks").fetchone()
     assert blocks > 3
 
@@ -194,7 +194,7 @@ async def test_old_cycles_are_removed_by_size(tmp_path, monkeypatch):
             record(recorder, 1_000.0 + 10.0 * place, completed=noise)
         assert recorder.failed_cycles == 0
     assert instants(tmp_path)[-1] == 15_990.0
-    with sqlite3.connect(tmp_path / FILE_NAME) as connection:
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection, connection:
         used = sum(size for (size,) in connection.execute("SELECT length(content) FROM blocks"))
     assert used < limits.max_bytes
 
@@ -309,7 +309,7 @@ async def test_a_cycle_is_recorded_although_the_block_cannot_be_closed_after_it(
             record(recorder, 1_030.0)
     assert [cycle.missed for cycle in cycles(tmp_path)] == [True, False, False, False]
     assert [log["event"] for log in logs] == ["recording.opened"]
-    with sqlite3.connect(tmp_path / FILE_NAME) as connection:
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection, connection:
         assert connection.execute("SELECT cycles FROM blocks").fetchall() == [(4,)]
 
 
@@ -329,7 +329,7 @@ async def test_a_damaged_frame_costs_the_rest_of_its_block(tmp_path):
     async with recording(tmp_path) as recorder:
         for place in range(5):
             record(recorder, 1_000.0 + 10.0 * place)
-    with sqlite3.connect(tmp_path / FILE_NAME) as connection:
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection, connection:
         connection.execute("UPDATE frames SET content = x'0102030405' WHERE id = 4")
     connection.close()
     warnings = []
@@ -345,7 +345,7 @@ async def test_a_damaged_frame_costs_the_rest_of_its_block(tmp_path):
 
 async def test_a_file_of_another_program_is_left_alone(tmp_path):
     path = tmp_path / FILE_NAME
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("CREATE TABLE notes (text)")
     connection.close()
     before = path.read_bytes()
@@ -365,7 +365,7 @@ async def test_a_file_of_a_later_release_is_left_alone(tmp_path):
     async with recording(tmp_path) as recorder:
         record(recorder, 1_000.0)
     path = tmp_path / FILE_NAME
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("PRAGMA user_version = 2")
     connection.close()
     with capture_logs() as logs:
