@@ -105,15 +105,42 @@ def without_collector(function: Callable[[], Result]) -> Result:
 
     What is made for a response or a request has none, but consists of so many objects that the
     collector would search all of the daemon's several times, for tens of milliseconds each, in
-    which no other thread runs.
+    which no other thread runs. Several threads may do so at a time: the last one ends it.
     """
-    enabled = gc.isenabled()
-    gc.disable()
+    _collector.suspend()
     try:
         return function()
     finally:
-        if enabled:
-            gc.enable()
+        _collector.resume()
+
+
+class _Collector:
+    """The collector of reference cycles, which is off while anyone has suspended it.
+
+    A thread that only remembered whether it was on could find it off because of another one, and
+    turn it off again when that one has turned it on: then it would stay off for ever.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._suspended = 0
+        self._was_on = False
+
+    def suspend(self) -> None:
+        with self._lock:
+            if self._suspended == 0:
+                self._was_on = gc.isenabled()
+                gc.disable()
+            self._suspended += 1
+
+    def resume(self) -> None:
+        with self._lock:
+            self._suspended -= 1
+            if self._suspended == 0 and self._was_on:
+                gc.enable()
+
+
+_collector = _Collector()
 
 
 def run(command: Coroutine[Any, Any, Result]) -> Result:

@@ -1,6 +1,7 @@
 """The end of the process waits for no thread, and the threads do all else that an executor does."""
 
 import asyncio
+import gc
 import subprocess
 import sys
 import threading
@@ -10,7 +11,7 @@ from concurrent.futures import CancelledError
 import pytest
 
 from autoscaler import threads
-from autoscaler.threads import AbandonableThreads
+from autoscaler.threads import AbandonableThreads, without_collector
 
 
 @pytest.fixture
@@ -125,3 +126,24 @@ def test_a_blocked_thread_does_not_delay_the_end_of_the_process(how):
         # The thread reads from a pipe into which nothing is ever written.
         assert process.stdout.read() == b"done\n"
         assert process.wait() == 0
+
+
+def test_the_collector_is_off_until_the_last_of_several_threads_needs_it_no_more(executor):
+    begun, other_ended, seen = threading.Event(), threading.Event(), []
+
+    def longer():
+        begun.set()
+        assert other_ended.wait(10.0)
+        seen.append(gc.isenabled())
+
+    def shorter():
+        long = executor.submit(without_collector, longer)
+        assert begun.wait(10.0)
+        return long
+
+    assert gc.isenabled()
+    long = without_collector(shorter)  # begins first, and ends first
+    other_ended.set()
+    long.result()
+    assert seen == [False]
+    assert gc.isenabled()
