@@ -1,6 +1,5 @@
 """What a process that runs for months settles once about its memory."""
 
-import ctypes
 import gc
 
 _M_ARENA_MAX = -8
@@ -12,11 +11,14 @@ def share_one_arena() -> None:
 
     By default, the C library of GNU gives each of eight threads an arena of its own, which keeps
     what was free in it: 5 MB with a thousand deployments and 50 pages. Threads do not compete for
-    the arena, because they compete for the interpreter. Other libraries have no such parameter.
+    the arena, because they compete for the interpreter. Other libraries have no such parameter, and
+    an interpreter that was built without libffi has no `ctypes`.
     """
     try:
+        import ctypes
+
         set_parameter = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError):
+    except (ImportError, AttributeError, OSError):
         return
     set_parameter(_M_ARENA_MAX, 1)
 

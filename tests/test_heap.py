@@ -38,6 +38,15 @@ keep_what_is_loaded()
 print(gc.get_freeze_count())
 """
 
+_WITHOUT_CTYPES = """
+import sys
+sys.modules["_ctypes"] = None  # as in an interpreter that was built without libffi
+from autoscaler.heap import share_one_arena
+
+share_one_arena()
+print("begun")
+"""
+
 
 def printed_by(program: str) -> str:
     """By a process of its own: both settings are for all of it."""
@@ -54,3 +63,7 @@ def test_all_threads_allocate_from_one_arena():
 
 def test_the_collector_does_not_search_what_was_loaded():
     assert int(printed_by(_EXEMPTED)) > 1_000
+
+
+def test_a_daemon_begins_where_the_interpreter_has_no_ctypes():
+    assert printed_by(_WITHOUT_CTYPES) == "begun\n"
