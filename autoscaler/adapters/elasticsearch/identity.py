@@ -29,12 +29,17 @@ class ClusterIdentity:
     def __init__(self) -> None:
         self._uuid = ""
         self._recent: deque[str] = deque(maxlen=REMEMBERED)
+        self._cut_off: list[InfoResponse] = []  # of a confirmation that has not ended
+        self._doubtful = False  # whether it needs all of them
         self.contested = ""  # why it is not known which cluster responds; empty: it is
 
     async def confirmed(
         self, read: Callable[[], Awaitable[InfoResponse]], *, doubtful: bool = False
     ) -> InfoResponse:
         """A response to `GET /` of the cluster; further ones are read if some may be of others.
+
+        Where they take too long together, or a proxy refuses so many, the next call goes on with
+        those of this one. Otherwise there would never be enough.
 
         Args:
             doubtful: whether other responses appear to be of another cluster.
@@ -43,12 +48,18 @@ class ClusterIdentity:
             MalformedResponse: they are of different clusters.
             ElasticsearchError: as `read` does.
         """
-        found = [await self._read(read)]
-        if found[0].cluster_uuid != self._uuid:
+        if doubtful and not self._doubtful:
+            self._cut_off, self._doubtful = [], True  # the others are from before the doubt
+        found = self._cut_off
+        found.append(await self._read(read))
+        if found[0].cluster_uuid != self._uuid and len(found) == 1:
             found.append(await self._read(read))
         known = self._uuid or found[0].cluster_uuid  # two are enough for the first one
-        if doubtful or self.contested or any(each.cluster_uuid != known for each in found):
-            found += [await self._read(read) for _ in range(CONFIRMATIONS - len(found))]
+        of_others = any(each.cluster_uuid != known for each in found)
+        if self._doubtful or self.contested or of_others:
+            while len(found) < CONFIRMATIONS:
+                found.append(await self._read(read))
+        self._cut_off, self._doubtful = [], False
         self._judge()
         if self.contested:
             raise MalformedResponse(self.contested)
