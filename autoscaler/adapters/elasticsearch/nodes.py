@@ -44,8 +44,9 @@ def with_upgrade_mode(
     """The cluster with upgrade mode, which is known even if no node could be read.
 
     A response without it is damaged, because each version has it; nothing may be changed then.
-    Without a response, upgrade mode and damage remain. Otherwise it is unknown, and changes are
-    possible, because the request may lack a privilege, and serverless does not have it.
+    Without a response, upgrade mode remains, and damage for as long as the nodes are kept.
+    Otherwise it is unknown, and changes are possible, because the request may lack a privilege, and
+    serverless does not have it.
 
     Args:
         cluster: as read now.
@@ -57,8 +58,8 @@ def with_upgrade_mode(
         mode, odd = ml_info.upgrade_mode, ml_info.upgrade_mode is None
     elif before is not None:
         mode, odd = before.upgrade_mode, before.upgrade_mode_odd
-        if mode is False and cluster is not before:
-            mode = None
+        if cluster is not before:
+            mode, odd = mode or None, False
     if cluster is None and not (mode or odd):
         return None
     return replace(cluster or Cluster(nodes=()), upgrade_mode=mode, upgrade_mode_odd=odd)
