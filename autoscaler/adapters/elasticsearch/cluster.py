@@ -112,7 +112,7 @@ class ElasticsearchCluster:
         self._api.begin(f"autoscaler-{self._cycle}")
         if self._api.identity.contested:
             with suppress(ElasticsearchError):
-                await self._api.info()
+                self._note_info(await self._api.info())
             self._ensure_one_cluster()
         try:
             statistics = await self._api.stats(self._clock.now())
@@ -179,13 +179,15 @@ class ElasticsearchCluster:
             raise ObservationFailed(FailureKind.MALFORMED, self._api.identity.contested)
 
     async def _ensure_its_nodes(self, statistics: Statistics) -> None:
-        """Find out which cluster responds if all nodes are others than before.
+        """Find out which cluster responds if all nodes are others than before. Where that was never
+        known, because a proxy does not serve its address, there is nothing to compare.
 
         Raises:
             ObservationFailed: several do.
         """
         routed = _routed(statistics)
-        if routed and self._routed and self._routed.isdisjoint(routed):
+        are_others = routed and self._routed and self._routed.isdisjoint(routed)
+        if are_others and self.info is not None:
             try:
                 self._note_info(await self._api.info(doubtful=True))
             except ElasticsearchError as error:

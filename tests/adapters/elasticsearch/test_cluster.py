@@ -625,3 +625,50 @@ async def test_a_cache_that_does_not_state_an_age_gives_no_old_statistics():
             now[0] = number
             assert (await cluster.observe()).deployments["elser"].allocations == number
             clock.pass_by(10.0)
+
+
+async def test_after_two_clusters_responded_the_state_is_not_taken_for_that_of_the_other_one():
+    one, two = one_of_two("one"), one_of_two("two")
+    two[STATS] = respond(stats(deployment("elser", number_of_allocations=2)))  # it has no nodes yet
+    turns = itertools.repeat(0)
+
+    async def give(request):
+        chosen = (one, two)[next(turns)]
+        return await chosen.get(request.path, UNAUTHORISED)(request)
+
+    async with cluster_of(give) as (cluster, _, clock):
+        await cluster.observe()
+        turns = itertools.cycle([0, 1])
+        clock.pass_by(100.0)
+        with pytest.raises(ObservationFailed):
+            await cluster.observe()
+        turns = itertools.repeat(1)
+        for _ in range(2):
+            with suppress(ObservationFailed):
+                await cluster.observe()
+        assert (await cluster.observe()).deployments
+        assert cluster.known_uuid() == "two"
+
+
+async def test_new_nodes_are_observed_although_a_proxy_never_serves_the_address_of_the_version():
+    def on(name):
+        return {**one_of_two(name), INFO: page(403, "<html>only /_ml</html>")}
+
+    async with cluster_of(on("one")) as (cluster, server, clock):
+        await cluster.observe()
+        server.responses = [on("two")]
+        clock.pass_by(10.0)
+        (node_found,) = (await cluster.observe()).deployments["elser"].nodes
+    assert node_found.node_id == "two-n1"
+
+
+@pytest.mark.parametrize("response", [page(403), NO_MASTER], ids=["refused", "fails"])
+async def test_a_damaged_upgrade_mode_counts_no_longer_than_the_nodes_are_kept(response):
+    async with cluster_of(endpoints(**{ML_INFO: respond({})})) as (cluster, server, clock):
+        assert (await cluster.observe()).cluster.upgrade_mode_odd
+        server.responses = [endpoints(**{ML_INFO: response})]
+        clock.pass_by(CAPACITY_INTERVAL_S)
+        assert (await cluster.observe()).cluster.upgrade_mode_odd
+        clock.pass_by(CAPACITY_KEPT_S)
+        found = (await cluster.observe()).cluster
+    assert (found.upgrade_mode, found.upgrade_mode_odd) == (None, False)
