@@ -25,6 +25,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceResponse,
 )
 
+from autoscaler import client_sockets
 from autoscaler.adapters.elasticsearch.otlp import OtlpEndpoint
 from autoscaler.adapters.elasticsearch.transport import Transport
 from autoscaler.adapters.otlp import Collector, DecisionQueue, Exporters
@@ -279,6 +280,32 @@ class TestACollector:
             assert exporter.results["accepted"] == 1
         finally:
             await server.close()
+
+    async def test_what_a_receiver_has_accepted_is_not_failed_by_how_its_connection_ends(
+        self, tmp_path, monkeypatch
+    ):
+        monkeypatch.setattr(client_sockets, "CLOSING_S", 2.2)
+        authority, ca = trustme.CA(), tmp_path / "ca.pem"
+        authority.cert_pem.write_to_path(ca)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        authority.issue_cert("localhost").configure_cert(context)
+        ended = asyncio.Event()
+
+        async def respond(reader, writer):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok")
+            writer.transport.pause_reading()  # the end of the client is not read
+            await ended.wait()
+            writer.transport.abort()
+
+        server = await asyncio.start_server(respond, "127.0.0.1", 0, ssl=context)
+        async with server:
+            settings = OtlpSettings(
+                endpoint=f"https://localhost:{server.sockets[0].getsockname()[1]}", ca_certs=ca
+            )
+            receiver = Collector(settings, FakeClock(start=2_000.0), timeout_s=2.0)
+            assert await receiver.send("/v1/metrics", b"x") == b"ok"
+            ended.set()
 
     @pytest.mark.parametrize(
         ("response", "words"),

@@ -53,11 +53,11 @@ class Collector:
             headers = self._headers()
             context = await self._context()
             async with (
-                asyncio.timeout(self._timeout_s),
                 client_session(
                     cookie_jar=aiohttp.DummyCookieJar(),
                     auto_decompress=False,  # a small response may become a large one
                 ) as session,
+                asyncio.timeout(self._timeout_s),  # not of the end of a connection that was served
                 session.post(
                     url,
                     data=body,
