@@ -11,8 +11,9 @@ from autoscaler.control_loop import ControlLoop
 from autoscaler.core.decision import Start
 from autoscaler.core.rollout_hours import RolloutHours
 from autoscaler.core.rollout_status import RolloutVerdict
+from autoscaler.core.shadow import HOUR_S, ShadowAccount, ShadowTotals, together
 from autoscaler.core.slo.policy import SloPolicy
-from autoscaler.core.state import DeploymentState, State, StoppedDeployment
+from autoscaler.core.state import DeploymentState, Shadow, State, StoppedDeployment
 from autoscaler.ports import FailureKind, ObservationFailed, StateInUse, StateUnavailable
 from autoscaler.state_loop import MAX_READ_S, PATIENCE_S, RETRY_S, StateLoop
 from tests.fakes import FakeCluster, FakeLeadership, FakeStateStore, ListRecorder
@@ -215,6 +216,32 @@ def test_a_rollout_that_waited_for_the_state_begins_if_there_has_never_been_one(
         await asyncio.sleep(2.0 * RETRY_S)
         verdict = RolloutVerdict.RUNNING if is_first else RolloutVerdict.WAITING
         assert world.loop.state.rollouts["a"].verdict is verdict
+
+    played(play)
+
+
+@pytest.mark.parametrize(("own_hours", "kept_hours"), [(1.0, 30.0), (31.0, 31.0)])
+def test_of_two_totals_of_a_dry_run_those_of_the_longer_time_are_kept(own_hours, kept_hours):
+    """An instance that has observed before it leads has some of its own, perhaps of a minute."""
+
+    def shadow(hours):
+        totals = ShadowTotals(known_s=hours * HOUR_S)
+        return Shadow(seen_at=START, account=ShadowAccount().after(START, totals))
+
+    async def play(world):
+        world.loop.ruleset = policy(rule(dry_run=True))
+        await asyncio.sleep(60.0)
+        state = world.loop.state
+        own = replace(state.deployments["a"], shadow=shadow(own_hours))
+        world.loop.state = replace(state, deployments={"a": own})
+        stored = replace(own, shadow=shadow(30.0))
+        world.store.state = State(deployments={"a": stored})  # the rest was too old
+        world.lead()
+        await asyncio.sleep(60.0)
+        assert world.state.has_continued
+        account = world.loop.state.deployments["a"].shadow.account
+        known_s = together(account.days).totals.known_s
+        assert kept_hours * HOUR_S <= known_s <= kept_hours * HOUR_S + 120.0
 
     played(play)
 

@@ -215,6 +215,11 @@ class ShadowAccount(Value, frozen=True, kw_only=True):
             return ()
         return (*_unpacked(self.past), self.day.plus(self.hour))
 
+    @property
+    def observed_s(self) -> float:
+        """The time of all of them, whether it counts or not."""
+        return sum([day.totals.known_s + day.totals.unknown_s for day in self.days])
+
 
 def together(days: Iterable[ShadowPeriod]) -> ShadowPeriod | None:
     """Several days as one period; None without any."""

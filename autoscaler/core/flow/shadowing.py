@@ -171,11 +171,17 @@ def with_shadows(
 def with_totals(
     deployments: Mapping[str, DeploymentState], stored: Mapping[str, DeploymentState]
 ) -> dict[str, DeploymentState]:
-    """The states of the deployments, with the stored totals of dry runs where they have none."""
+    """The states of the deployments, with the stored totals of dry runs where those are of a longer
+    time: an instance that has observed without the state has some of its own already."""
     found = {**only_totals(stored), **deployments}
     for name, known in deployments.items():
-        if known.shadow is None and name in stored:
-            found[name] = replace(known, shadow=stored[name].shadow)
+        other, own = stored[name].shadow if name in stored else None, known.shadow
+        if other is None:
+            continue
+        if own is None:
+            found[name] = replace(known, shadow=other)
+        elif other.account.observed_s > own.account.observed_s:
+            found[name] = replace(known, shadow=replace(own, account=other.account))
     return found
 
 
