@@ -197,7 +197,7 @@ def only_totals(
     return {
         name: DeploymentState(
             seen_at=known.seen_at if seen_at is None else seen_at,
-            baseline=known.baseline,
+            baseline=_without_own_setting(known),
             baseline_at=known.baseline_at if seen_at is None else seen_at,
             usage=known.usage,
             shadow=replace(known.shadow, path=None),
@@ -205,6 +205,14 @@ def only_totals(
         for name, known in deployments.items()
         if known.shadow is not None
     }
+
+
+def _without_own_setting(known: DeploymentState) -> DeploymentStats:
+    """The statistics without what the daemon may have changed since: a difference does not show
+    another writer, and what ran before a gradual rollout must not be replaced for it."""
+    if known.setting is None:
+        return known.baseline
+    return replace(known.baseline, allocations=None, adaptive=None)
 
 
 def _path_at(state: State, dry: Assessment, at: float) -> ShadowPath:

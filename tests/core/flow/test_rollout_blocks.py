@@ -13,12 +13,14 @@ from autoscaler.core.decision import (
     Setting,
 )
 from autoscaler.core.flow.cycle import begin_cycle, end_cycle
+from autoscaler.core.flow.shadowing import only_totals
 from autoscaler.core.gradual_rollout import continued, restarted, waiting
 from autoscaler.core.instructions import Instructions, Override
 from autoscaler.core.rollout_hours import RolloutHours, block_at, is_active
 from autoscaler.core.rollout_status import RolloutEventKind, RolloutVerdict, rollout_text
+from autoscaler.core.shadow import ShadowAccount, ShadowTotals
 from autoscaler.core.slo.policy import SloPolicy
-from autoscaler.core.state import State
+from autoscaler.core.state import Shadow, State
 from autoscaler.core.units import duration_text
 from autoscaler.core.values import AdaptiveAllocations, Reason, Schedule
 from tests.observations import deployment, node, observation, outcome, policy, rule
@@ -484,3 +486,21 @@ def test_what_another_writer_sets_while_nothing_can_be_sent_is_what_ran_before()
     simulated.allocations = 7
     simulated.run(60)
     assert simulated.rollout.before == Setting(7)
+
+
+def test_nor_after_a_state_that_is_too_old_and_has_only_the_totals_of_a_dry_run():
+    simulated = Simulated(allocations=9)
+    simulated.until(active=True)
+    while not simulated.changes:
+        simulated.poll()
+    assert simulated.allocations != 9
+    state = simulated.state
+    account = ShadowAccount().after(simulated.at, ShadowTotals(known_s=HOUR))
+    shadow = Shadow(seen_at=simulated.at, account=account)
+    known = {"elser": replace(state.deployments["elser"], shadow=shadow)}
+    later = simulated.at + 30.0 * 24.0 * HOUR
+    totals = only_totals(known, later - 24.0 * HOUR)
+    simulated.state = State(deployments=totals, rollouts=state.rollouts)
+    simulated.at, simulated.rule = later, replace(simulated.rule, observe_only=EXPIRED)
+    simulated.run(60)
+    assert simulated.rollout.before == Setting(9)
