@@ -13,7 +13,7 @@ from autoscaler.adapters.clock import wait_for_any
 from autoscaler.control_loop import ControlLoop
 from autoscaler.core.flow.cold_start import COLD_START_HOLD_S
 from autoscaler.core.flow.shadowing import with_totals
-from autoscaler.core.gradual_rollout import begun_already, continued, waiting
+from autoscaler.core.gradual_rollout import begun_already, continued, of_first_start, waiting
 from autoscaler.core.instructions import Instructions
 from autoscaler.core.policies import AnyPolicy
 from autoscaler.core.state import State, StoppedDeployment
@@ -171,6 +171,7 @@ class StateLoop:
         if self._leadership is None and store is not None and self._is_blank and not store.is_open:
             await self._take(store, patience_s=0.0)
         self._continue()
+        self._doubt_first_start()
         observation = await self._observer.observe()
         if store is not None and store.is_open:
             await self._bind(store)
@@ -337,6 +338,18 @@ class StateLoop:
                 resume_requested=stored.resume_requested | own,
             )
         self._has_continued = True
+
+    def _doubt_first_start(self) -> None:
+        """Let rollouts wait while the state of the first start cannot be saved: the next start
+        would be the first one again, and what the rule has set by then would be what ran before."""
+        if self._store is None or self.loop is None or not self._has_continued:
+            return
+        state = self.loop.state
+        if not state.is_first_start:
+            return
+        rollouts = of_first_start(state.rollouts, saved=not self._store.problem)
+        if rollouts != state.rollouts:
+            self.loop.state = replace(state, rollouts=rollouts)
 
     async def _bind(self, store: StateStore) -> None:
         """Find out whether the state is of the cluster that is observed; if not, begin again.

@@ -220,6 +220,29 @@ def test_a_rollout_that_waited_for_the_state_begins_if_there_has_never_been_one(
     played(play)
 
 
+@pytest.mark.parametrize(("full_s", "waits"), [(0.0, False), (300.0, False), (700.0, True)])
+def test_a_rollout_waits_while_the_state_of_the_first_start_cannot_be_saved(full_s, waits):
+    """The next start would be the first one again, and what the rule had set would be taken for
+    what ran before. What did run before is not forgotten meanwhile."""
+
+    async def play(world):
+        hours = RolloutHours(hours=(9,), timezone="UTC", share=0.5, settings="one")
+        world.loop.ruleset = policy(rule(policy=SloPolicy(), rollout=hours))
+        world.store.full = full_s > 0.0
+        await asyncio.sleep(60.0)
+        begun = world.loop.state.rollouts["a"]
+        assert (begun.verdict is RolloutVerdict.WAITING) is (full_s > 0.0)
+        await asyncio.sleep(full_s)
+        world.store.full = False
+        await asyncio.sleep(60.0)
+        now = world.loop.state.rollouts["a"]
+        assert (now.verdict is RolloutVerdict.WAITING) is waits
+        assert now.before == begun.before
+        assert now.before is not None
+
+    played(play, has_lease=False)
+
+
 @pytest.mark.parametrize(("own_hours", "kept_hours"), [(1.0, 30.0), (31.0, 31.0)])
 def test_of_two_totals_of_a_dry_run_those_of_the_longer_time_are_kept(own_hours, kept_hours):
     """An instance that has observed before it leads has some of its own, perhaps of a minute."""

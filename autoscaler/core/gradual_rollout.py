@@ -131,6 +131,18 @@ def begun_already(rollouts: Mapping[str, GradualRollout]) -> dict[str, GradualRo
     }
 
 
+def of_first_start(
+    rollouts: Mapping[str, GradualRollout], *, saved: bool
+) -> dict[str, GradualRollout]:
+    """The rollouts of the very first start, which wait while they cannot be saved."""
+    verdict = RolloutVerdict.RUNNING if saved else RolloutVerdict.WAITING
+    begun = RolloutVerdict.RUNNING, RolloutVerdict.WAITING
+    return {
+        name: replace(rollout, verdict=verdict) if rollout.verdict in begun else rollout
+        for name, rollout in rollouts.items()
+    }
+
+
 def continued(
     own: Mapping[str, GradualRollout], stored: Mapping[str, GradualRollout]
 ) -> dict[str, GradualRollout]:
