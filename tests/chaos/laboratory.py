@@ -136,6 +136,7 @@ class Laboratory:
         self._active: dict[Disturbance, random.Random] = {}
         self.controller: ClusterController | None = None
         self._daemon: asyncio.Task[None] | None = None
+        self._is_down = False  # since it was killed, until it starts again
         self._starts = 0
         self._broken = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
@@ -179,7 +180,7 @@ class Laboratory:
         await self._catch_up()
         with self.rollouts.others_change():
             self._heal()
-        while self._daemon is None:  # it was killed, and a suspension moved that to the end
+        while self._is_down:  # it was killed, and a suspension moved that to the end
             await self.clock.sleep(1.0)
         await self.clock.sleep(duration_s * (1.0 - FAULTS_UNTIL))
         self._check_recovery()
@@ -269,6 +270,7 @@ class Laboratory:
 
     def _start_daemon(self) -> None:
         self._starts += 1
+        self._is_down = False
         name = f"daemon-{self._starts}"
         network = Network(self._server, self.trace, name, self.clock)
         network.disturbances = self._active
@@ -312,6 +314,7 @@ class Laboratory:
         set_disk_full(full=False)
         self.trace.interrupted_at = self.now + down_s
         killed, self._daemon = self._daemon, None
+        self._is_down = True
         killed.cancel()
         self._in_background(self._restart(killed, down_s))
 
