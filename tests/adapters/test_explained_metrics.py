@@ -171,7 +171,9 @@ METRICS: dict[type[Struct], dict[str, str]] = {
 }
 
 NO_METRIC: dict[type[Struct], dict[str, str]] = {
-    views.ManagedView: dict.fromkeys(("running_text", "change", "message"), TEXT)
+    views.ManagedView: dict.fromkeys(
+        ("running_text", "change", "message", "no_shadow_because"), TEXT
+    )
     | {"unchanged_because": TEXT},
     views.ShadowView: {"message": TEXT},
     views.UnmanagedView: {"message": TEXT},
