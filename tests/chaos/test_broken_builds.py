@@ -124,11 +124,11 @@ def fresh(monkeypatch):
 
 def back_off(monkeypatch):
     """Refused changes are sent again at once."""
-    lengthened = feedback.lengthened
+    after_outcome = feedback.after_outcome
     monkeypatch.setattr(
         feedback,
-        "lengthened",
-        lambda before, kind, at: replace(lengthened(None, kind, at), until=at),
+        "after_outcome",
+        lambda before, outcome: replace(after_outcome(None, outcome), until=outcome.at),
     )
 
 
