@@ -176,12 +176,6 @@ def memory_bounded(monkeypatch):
     )
 
 
-def waits(monkeypatch):
-    """A gradual rollout begins also without a saved state."""
-    begun = rollout_blocks.begun
-    monkeypatch.setattr(rollout_blocks, "begun", lambda *given, waits: begun(*given, waits=False))
-
-
 def returns(monkeypatch):
     """In the hours that are not the rule's, its policy decides within the bounds of before."""
     kept = tuple(
@@ -227,7 +221,6 @@ BUILDS = (
     satisfied_or_reported,
     stopped_remembered,
     memory_bounded,
-    waits,
     returns,
     before_kept,
     stays_reverted,
