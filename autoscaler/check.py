@@ -22,7 +22,7 @@ from autoscaler.adapters.state import (
     readable_stopped,
     readable_stopped_documents,
 )
-from autoscaler.cluster_controller import transport_to
+from autoscaler.cluster_connection import transport_to
 from autoscaler.config import Config, exposures
 from autoscaler.config.messages import did_you_mean
 from autoscaler.core.decision import Mode, ObserveOnlyCause, Unmanaged

@@ -29,6 +29,7 @@ from autoscaler.adapters.history import History, HistoryRecorder
 from autoscaler.adapters.logs import LogRecorder
 from autoscaler.adapters.prometheus import PrometheusRecorder
 from autoscaler.adapters.state import SqliteStore
+from autoscaler.cluster_connection import transport_to
 from autoscaler.composite_recorder import CompositeRecorder
 from autoscaler.config import Config
 from autoscaler.control_loop import ControlLoop
@@ -69,6 +70,7 @@ class ClusterController:
         recorders: record every cycle, besides the logs, the metrics and the probes.
         connect: returns the HTTP client of the configured cluster; None: one that uses sockets.
         store_of: returns the store of the state; None: the configured one.
+        jitter: of the moments at which it tries to lead; None: one that no other process has.
 
     Raises:
         ConnectionSettingsError: the connection settings are not usable.
@@ -84,6 +86,7 @@ class ClusterController:
         recorders: tuple[Recorder, ...] = (),
         connect: Callable[[Config, Clock], Transport] | None = None,
         store_of: Callable[[Config, Clock, Any], StateStore | None] | None = None,
+        jitter: random.Random | None = None,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -101,6 +104,7 @@ class ClusterController:
                 self._transport,
                 clock,
                 self._log,
+                jitter=jitter or random.Random(),
                 on_lead=self._begin_to_lead,
                 on_loss=self._begin_to_follow,
             )
@@ -389,12 +393,3 @@ def ruleset_of(config: Config, found: PreflightReport | None = None) -> Ruleset:
         polling=config.polling,
         owned_observe_only=found.owned_observe_only,
     )
-
-
-def transport_to(config: Config, clock: Clock) -> Transport:
-    """The HTTP client of the configured cluster.
-
-    Raises:
-        ConnectionSettingsError: the connection settings are not usable.
-    """
-    return Transport(config.connection, clock, random.Random())

@@ -26,6 +26,7 @@ class LeadershipLoop:
     Args:
         transport: to the cluster that the lease protects.
         log: a structlog logger.
+        jitter: of the moments of its tries, which several instances must not share.
         on_lead: is called when this instance begins to lead.
         on_loss: is called when it does not lead any more.
 
@@ -40,6 +41,7 @@ class LeadershipLoop:
         clock: Clock,
         log: Any,
         *,
+        jitter: random.Random,
         on_lead: Callable[[], None],
         on_loss: Callable[[], None],
     ) -> None:
@@ -53,7 +55,7 @@ class LeadershipLoop:
             self._store,
             clock,
             Candidacy(name=instance_name(), ttl_s=settings.ttl_s),
-            random.Random(),
+            jitter,
             on_change=self._log_change,
         )
 

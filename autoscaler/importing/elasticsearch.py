@@ -21,7 +21,7 @@ from autoscaler.adapters.elasticsearch.api_errors import Forbidden
 from autoscaler.adapters.elasticsearch.errors import ElasticsearchError
 from autoscaler.adapters.elasticsearch.http_request import HttpRequest
 from autoscaler.adapters.elasticsearch.transport import Transport
-from autoscaler.cluster_controller import transport_to
+from autoscaler.cluster_connection import transport_to
 from autoscaler.config import Config
 from autoscaler.importing.http_client import ImportFailed
 from autoscaler.importing.output import Imported, Output

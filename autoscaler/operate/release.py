@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
 from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
-from autoscaler.cluster_controller import transport_to
+from autoscaler.cluster_connection import transport_to
 from autoscaler.config import Config
 from autoscaler.core.decision import Change, Mode, SetAllocations, SetBounds, Start, Unmanaged
 from autoscaler.core.flow.control_mode import active_adaptive

@@ -16,7 +16,7 @@ from autoscaler.adapters.elasticsearch.errors import (
     TransportError,
     Unreachable,
 )
-from autoscaler.cluster_controller import transport_to
+from autoscaler.cluster_connection import transport_to
 from autoscaler.config import Config
 from autoscaler.core.decision import OutcomeKind
 from autoscaler.ports import Clock

@@ -1,6 +1,7 @@
 """Several instances of the daemon for one emulated cluster, over HTTP, in virtual time."""
 
 import asyncio
+import random
 from contextlib import asynccontextmanager
 
 from structlog.testing import capture_logs
@@ -79,15 +80,16 @@ class Outcomes:
 
 
 class Instance:
-    """One controller with its tasks."""
+    """One controller with its tasks. Its number is the seed of its jitter."""
 
-    def __init__(self, path, **variables):
+    def __init__(self, path, number, **variables):
         self.outcomes = Outcomes()
         self.controller = ClusterController(
             config := load(path, variables),
             LoopClock(),
             recorders=(self.outcomes,),
             store_of=None if config.state_index else _store_of,
+            jitter=random.Random(number),
         )
         self._task = None
 
@@ -146,6 +148,7 @@ class World:
         self.emulator, self.path, self._lease = emulator, path, lease
         self.instances = []
         self.variables = {}
+        self._started = 0
 
     def configure(self, most):
         file = f'file = "{self.path.parent / "lease"}"' if self._lease == "file" else ""
@@ -153,7 +156,8 @@ class World:
         self.path.write_text(text)
 
     async def start(self):
-        instance = Instance(self.path, **self.variables)
+        self._started += 1
+        instance = Instance(self.path, self._started, **self.variables)
         self.instances.append(instance)
         await instance.start()
         return instance
