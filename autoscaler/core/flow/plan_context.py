@@ -100,10 +100,18 @@ def _capacity(state: State, observation: Observation) -> ClusterCapacity:
 
 
 def with_left_out(state: State, observation: Observation) -> Observation:
-    """The observation with the deployments that the response leaves out, as they were before: what
-    they need is not free because of that."""
+    """The observation with the deployments that the response leaves out: what they need is not free
+    because of that."""
+    left_out = left_out_of(state, observation)
+    if not left_out:
+        return observation
+    return replace(observation, deployments={**observation.deployments, **left_out})
+
+
+def left_out_of(state: State, observation: Observation) -> dict[str, DeploymentStats]:
+    """The deployments that the response leaves out, as they were before."""
     oldest = observation.at - LEFT_OUT_S
-    left_out = {
+    return {
         name: _on_known_nodes(known.baseline, observation.cluster)
         for name, known in state.deployments.items()
         if name not in observation.deployments
@@ -111,9 +119,6 @@ def with_left_out(state: State, observation: Observation) -> Observation:
         and known.seen_at >= oldest
         and (known.back_off is None or known.back_off.reason != OutcomeKind.GONE)
     }
-    if not left_out:
-        return observation
-    return replace(observation, deployments={**observation.deployments, **left_out})
 
 
 def _on_known_nodes(stats: DeploymentStats, cluster: Cluster | None) -> DeploymentStats:

@@ -11,7 +11,6 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from autoscaler.core.capacity import STARTING
 from autoscaler.core.decision import (
     Decision,
     Mode,
@@ -24,10 +23,14 @@ from autoscaler.core.decision import (
 from autoscaler.core.flow.arbitration import Claim, arbitrate
 from autoscaler.core.flow.assessment import Assessment, assess, conclude
 from autoscaler.core.flow.constraint_context import Grant
-from autoscaler.core.flow.constraints import SETTLING_LIMIT_S
 from autoscaler.core.flow.memory_ledger import MemoryLedger, MemoryLimit, memory_ledger
 from autoscaler.core.flow.memory_limit import limit_by_memory
 from autoscaler.core.flow.plan_context import PlanContext, plan_context_of
+from autoscaler.core.flow.requested import (
+    requested_allocations,
+    requested_of_left_out,
+    requested_of_unmanaged,
+)
 from autoscaler.core.flow.rollout_blocks import block_of, kept
 from autoscaler.core.flow.shadowing import (
     assess_shadows,
@@ -41,7 +44,7 @@ from autoscaler.core.rollout_status import RolloutEvent
 from autoscaler.core.scale_to_zero import reduced_start, starting_allocations
 from autoscaler.core.selection import Rule, select
 from autoscaler.core.state import FORGET_AFTER_S, DeploymentState, State, StoppedDeployment
-from autoscaler.core.values import STARTED, DeploymentStats, Observation, Schedule, Value
+from autoscaler.core.values import DeploymentStats, Observation, Schedule, Value
 
 MAX_INTERVAL_POLLS = 6.0
 """Poll intervals after which two observations are no longer compared, because an average over more
@@ -148,12 +151,15 @@ def plan_in_parts(
         memory = memory_ledger(
             observation, deployments, stopped, context.free_capacity, _given_up(assessments)
         )
-    requested_of_others = [_requested_of_others(observation.deployments[id_]) for id_ in unmanaged]
+    requested_elsewhere = [
+        *[requested_of_unmanaged(observation.deployments[name]) for name in unmanaged],
+        *requested_of_left_out(state, observation),
+    ]
     grants = _granted(
         claims,
         [
-            *[(a.stats, _requested(a.stats, a.state, context.at)) for a in assessments],
-            *requested_of_others,
+            *[(a.stats, requested_allocations(a.stats, a.state, context.at)) for a in assessments],
+            *requested_elsewhere,
         ],
         context,
         memory,
@@ -168,8 +174,11 @@ def plan_in_parts(
         _granted(
             shadow_claims(shadows),
             [
-                *[(a.stats, _requested(a.stats, a.state, context.at)) for a in as_if_sent],
-                *requested_of_others,
+                *[
+                    (a.stats, requested_allocations(a.stats, a.state, context.at))
+                    for a in as_if_sent
+                ],
+                *requested_elsewhere,
             ],
             shadow_context,
             None,
@@ -335,28 +344,6 @@ def _fitting_start(
         return decision
     most = max(limit.allocations, start.adaptive.minimum or 0, 1)
     return replace(decision, change=replace(start, adaptive=replace(start.adaptive, maximum=most)))
-
-
-def _requested(stats: DeploymentStats, known: DeploymentState, at: float) -> int:
-    """The allocations that earlier cycles have requested; 0 if nothing is missing, or no longer
-    expected."""
-    since, rollout = known.unsettled_since, known.rollout
-    requested = 0
-    if since is not None and at - since <= SETTLING_LIMIT_S:
-        requested = stats.allocations or 0
-    if rollout is not None and rollout.at_least:  # adaptive allocations may not have run since
-        requested = max(requested, rollout.allocations)
-    return requested
-
-
-def _requested_of_others(stats: DeploymentStats) -> tuple[DeploymentStats, int]:
-    """The allocations of an unmanaged deployment that the cluster places as soon as it can; 0 if
-    nothing is missing, or its model fails to load."""
-    states = {node.routing_state for node in stats.nodes}
-    if stats.state not in (STARTED, STARTING) or "failed" in states:
-        return stats, 0
-    requested, running = stats.allocations or 0, stats.running_allocations
-    return stats, requested if running is not None and running < requested else 0
 
 
 def _in_force(rules: tuple[Rule, ...], open_schedules: Collection[Schedule]) -> tuple[Rule, ...]:

@@ -24,7 +24,7 @@ class Polled:
         self.rules = policy(rule(policy=recommending, growth_factor=1000.0))
         self.state, self.at, self.completed = State(), 0.0, 0
 
-    def poll(self, after_s=10.0, *, other=True, other_on="n1", names=("n1",)):
+    def poll(self, after_s=10.0, *, other=True, other_on="n1", running=4, names=("n1",)):
         """The allocations that the growing deployment is to have."""
         self.at += after_s
         self.completed += 10
@@ -32,7 +32,9 @@ class Polled:
             node("n1", allocations=1, completed=self.completed), deployment_id="growing"
         )
         beside = deployment(
-            node(other_on, allocations=4, completed=self.completed), deployment_id="beside"
+            node(other_on, allocations=running, completed=self.completed),
+            deployment_id="beside",
+            allocations=4,
         )
         shown = (growing, beside) if other else (growing,)
         seen = observation(self.at, *shown, cluster=machines(*names))
@@ -52,6 +54,11 @@ def test_its_threads_are_not_granted_to_others():
     polled = polled_twice()
     assert polled.poll(other=False) == 2
     assert polled.poll() == 2
+
+
+def test_threads_for_allocations_that_it_has_requested_are_not_granted_to_others():
+    polled = polled_twice(running=3)
+    assert polled.poll(other=False) == 2
 
 
 def test_its_threads_are_free_after_a_minute():
