@@ -440,7 +440,7 @@ PLAIN: dict[Any, st.SearchStrategy[Any]] = {
 }
 
 
-UNSAVED = {(ShadowPath, "known")}
+UNSAVED = {(State, "unmanaged"), (ShadowPath, "known")}
 """Fields of the core that are not saved."""
 
 STORED_AS = {(CountHistory, "blocks"): "rates"}

@@ -188,10 +188,19 @@ class StoppedDeployment(Value, frozen=True, kw_only=True):
     back_off: BackOff | None = None  # of the start
 
 
+class UnmanagedState(Value, frozen=True):
+    """A deployment that no rule selects, when it was seen last."""
+
+    seen_at: float
+    stats: DeploymentStats
+
+
 class State(Value, frozen=True, kw_only=True):
     """The state of the planner. The mappings are by deployment id."""
 
     deployments: Mapping[str, DeploymentState] = {}
+    # Not saved: it matters for a minute after a response that leaves one out.
+    unmanaged: Mapping[str, UnmanagedState] = {}
     capacity: ClusterCapacity = ClusterCapacity()
     cluster_back_off: BackOff | None = None  # credentials or licence: for all deployments
     # Losing these does harm: only the daemon starts them again.

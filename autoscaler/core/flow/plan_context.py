@@ -1,6 +1,6 @@
 """What all decisions of one plan share."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 
 from msgspec.structs import replace
@@ -11,7 +11,14 @@ from autoscaler.core.flow.cold_start import observed_s
 from autoscaler.core.instructions import Instructions
 from autoscaler.core.next_poll import Polling
 from autoscaler.core.scale_to_zero import Version, version_of
-from autoscaler.core.state import BackOff, ClusterCapacity, State, capacity_of, threads_of
+from autoscaler.core.state import (
+    BackOff,
+    ClusterCapacity,
+    State,
+    UnmanagedState,
+    capacity_of,
+    threads_of,
+)
 from autoscaler.core.values import (
     Callers,
     Cluster,
@@ -96,20 +103,23 @@ def _capacity(state: State, observation: Observation) -> ClusterCapacity:
             counts = stats.allocations is None or stats.threads_per_allocation is None
         if counts:
             missing += threads_of(known.baseline) - (0 if stats is None else threads_of(stats))
+    missing += sum(
+        [threads_of(stats) for stats in unmanaged_left_out_of(state, observation).values()]
+    )
     return replace(capacity, threads=capacity.threads + missing) if missing > 0 else capacity
 
 
 def with_left_out(state: State, observation: Observation) -> Observation:
     """The observation with the deployments that the response leaves out: what they need is not free
     because of that."""
-    left_out = left_out_of(state, observation)
+    left_out = left_out_of(state, observation) | unmanaged_left_out_of(state, observation)
     if not left_out:
         return observation
     return replace(observation, deployments={**observation.deployments, **left_out})
 
 
 def left_out_of(state: State, observation: Observation) -> dict[str, DeploymentStats]:
-    """The deployments that the response leaves out, as they were before."""
+    """The managed deployments that the response leaves out, as they were before."""
     oldest = observation.at - LEFT_OUT_S
     return {
         name: _on_known_nodes(known.baseline, observation.cluster)
@@ -119,6 +129,32 @@ def left_out_of(state: State, observation: Observation) -> dict[str, DeploymentS
         and known.seen_at >= oldest
         and (known.back_off is None or known.back_off.reason != OutcomeKind.GONE)
     }
+
+
+def unmanaged_left_out_of(state: State, observation: Observation) -> dict[str, DeploymentStats]:
+    """The unmanaged deployments that the response leaves out, as they were before."""
+    oldest = observation.at - LEFT_OUT_S
+    return {
+        name: _on_known_nodes(known.stats, observation.cluster)
+        for name, known in state.unmanaged.items()
+        if name not in observation.deployments and known.seen_at >= oldest
+    }
+
+
+def unmanaged_after(
+    state: State, observation: Observation, unmanaged: Collection[str]
+) -> dict[str, UnmanagedState]:
+    """The unmanaged deployments of the observation, and those that may be left out by it."""
+    oldest = observation.at - LEFT_OUT_S
+    before = {
+        name: known
+        for name, known in state.unmanaged.items()
+        if name not in observation.deployments and known.seen_at >= oldest
+    }
+    seen = {
+        name: UnmanagedState(observation.at, observation.deployments[name]) for name in unmanaged
+    }
+    return before | seen
 
 
 def _on_known_nodes(stats: DeploymentStats, cluster: Cluster | None) -> DeploymentStats:

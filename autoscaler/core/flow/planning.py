@@ -25,7 +25,7 @@ from autoscaler.core.flow.assessment import Assessment, assess, conclude
 from autoscaler.core.flow.constraint_context import Grant
 from autoscaler.core.flow.memory_ledger import MemoryLedger, MemoryLimit, memory_ledger
 from autoscaler.core.flow.memory_limit import limit_by_memory
-from autoscaler.core.flow.plan_context import PlanContext, plan_context_of
+from autoscaler.core.flow.plan_context import PlanContext, plan_context_of, unmanaged_after
 from autoscaler.core.flow.requested import (
     requested_allocations,
     requested_of_left_out,
@@ -238,6 +238,7 @@ def plan_in_parts(
             {each.stats.deployment_id for each in assessments if each.rule.sends},
             context.at,
         ),
+        unmanaged=unmanaged_after(state, observation, unmanaged),
         capacity=context.capacity,
         cluster_back_off=state.cluster_back_off,
         stopped=stopped,

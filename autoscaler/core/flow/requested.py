@@ -3,7 +3,7 @@ that what they need is free for no other deployment."""
 
 from autoscaler.core.capacity import STARTING
 from autoscaler.core.flow.constraints import SETTLING_LIMIT_S
-from autoscaler.core.flow.plan_context import left_out_of
+from autoscaler.core.flow.plan_context import left_out_of, unmanaged_left_out_of
 from autoscaler.core.state import DeploymentState, State
 from autoscaler.core.values import STARTED, DeploymentStats, Observation
 
@@ -25,7 +25,8 @@ def requested_of_left_out(
 ) -> list[tuple[DeploymentStats, int]]:
     """The deployments that the response leaves out, as they were before, and the allocations that
     they have with the last update, which they may not have shown yet."""
-    found = []
+    unmanaged = unmanaged_left_out_of(state, observation).values()
+    found = [requested_of_unmanaged(stats) for stats in unmanaged]
     for name, stats in left_out_of(state, observation).items():
         known = state.deployments[name]
         requested = requested_allocations(stats, known, observation.at)

@@ -1,5 +1,7 @@
 """Deployments that a response leaves out: what they need is not free for others."""
 
+import pytest
+
 from autoscaler.core.flow.planning import plan
 from autoscaler.core.state import State
 from autoscaler.core.values import Cluster, NodeCapacity
@@ -18,10 +20,11 @@ def machines(*names):
 class Polled:
     """A growing deployment beside another with four allocations on the same node."""
 
-    def __init__(self):
+    def __init__(self, managed=True):
         recommending = FixedPolicy()
         recommending.allocations = WANTED
-        self.rules = policy(rule(policy=recommending, growth_factor=1000.0))
+        selected = ("*",) if managed else ("growing",)
+        self.rules = policy(rule(deployments=selected, policy=recommending, growth_factor=1000.0))
         self.state, self.at, self.completed = State(), 0.0, 0
 
     def poll(self, after_s=10.0, *, other=True, other_on="n1", running=4, names=("n1",)):
@@ -43,32 +46,39 @@ class Polled:
         return found["growing"]
 
 
-def polled_twice(**given):
-    polled = Polled()
+def polled_twice(managed=True, **given):
+    polled = Polled(managed)
     polled.poll(**given)
     assert polled.poll(**given) == 2
     return polled
 
 
-def test_its_threads_are_not_granted_to_others():
-    polled = polled_twice()
+either = pytest.mark.parametrize("managed", [True, False])
+
+
+@either
+def test_its_threads_are_not_granted_to_others(managed):
+    polled = polled_twice(managed)
     assert polled.poll(other=False) == 2
     assert polled.poll() == 2
 
 
-def test_threads_for_allocations_that_it_has_requested_are_not_granted_to_others():
-    polled = polled_twice(running=3)
+@either
+def test_threads_for_allocations_that_it_has_requested_are_not_granted_to_others(managed):
+    polled = polled_twice(managed, running=3)
     assert polled.poll(other=False) == 2
 
 
-def test_its_threads_are_free_after_a_minute():
-    polled = polled_twice()
+@either
+def test_its_threads_are_free_after_a_minute(managed):
+    polled = polled_twice(managed)
     found = [polled.poll(other=False) for _ in range(8)]
     assert found == [2] * 6 + [WANTED] * 2
 
 
-def test_it_takes_threads_on_the_other_nodes_once_its_node_has_left():
-    polled = Polled()
+@either
+def test_it_takes_threads_on_the_other_nodes_once_its_node_has_left(managed):
+    polled = Polled(managed)
     for _ in range(2):
         polled.poll(other_on="n2", names=("n1", "n2"))
     assert polled.poll(other=False) == 2
