@@ -19,3 +19,9 @@ class InputError(UserError):
     """An error in a file or a variable: a configuration, a scenario, a trace."""
 
     exit_code = 78  # EX_CONFIG of sysexits.h
+
+
+class UsageError(UserError):
+    """An option of the command line is invalid."""
+
+    exit_code = 2

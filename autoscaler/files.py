@@ -16,6 +16,18 @@ class FileTooLarge(OSError):
     """It has more bytes than any file of its kind."""
 
 
+def real_path(path: Path) -> Path:
+    """Where a path leads, through all links. The file itself need not exist.
+
+    Raises:
+        OSError: the links lead in a circle, or a folder cannot be read.
+    """
+    try:
+        return path.resolve()
+    except RuntimeError as error:  # of pathlib before Python 3.13
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from error
+
+
 def open_regular(path: Path) -> BinaryIO:
     """Open a regular file for reading. Symbolic links are followed.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from autoscaler.errors import InputError, UserError
-from autoscaler.files import open_regular
+from autoscaler.files import open_regular, real_path
 from autoscaler.wire.intervals import IntervalsError, Line, decoded, encoded
 
 MAX_LINE_BYTES = 4 * 2**20
@@ -218,7 +218,7 @@ def _target(path: Path) -> Path:
     except IntervalsError as error:
         raise UserError(f"cannot write {path}: {error}") from error
     with _reported(path):
-        target = path.resolve()
+        target = real_path(path)
         if target.exists() and not target.is_file():
             raise UserError(f"cannot write {path}: it is not a file; name a file")
     return target

@@ -77,6 +77,7 @@ def test_a_link_stays_a_link(tmp_path):
         ("load.csv", "its name must end in .jsonl or .jsonl.zst, which says how it is written"),
         ("missing/load.jsonl", "no such file or directory; name a file in an existing"),
         ("folder.jsonl", "it is not a file; name a file"),
+        ("circle.jsonl", "too many levels of symbolic links; name a file"),
         ("fifo.jsonl", "it is not a file; name a file"),
         ("file/load.jsonl", "not a directory; name a file in an existing"),
         (f"{'n' * 240}.jsonl", "file name too long; name a file in an existing"),
@@ -86,6 +87,7 @@ def test_a_link_stays_a_link(tmp_path):
 def test_what_cannot_be_written_is_one_sentence(tmp_path, name, reason, write):
     (tmp_path / "folder.jsonl").mkdir()
     os.mkfifo(tmp_path / "fifo.jsonl")
+    (tmp_path / "circle.jsonl").symlink_to("circle.jsonl")
     (tmp_path / "file").touch()
     before = set(os.listdir(tmp_path))
     with pytest.raises(UserError) as caught:

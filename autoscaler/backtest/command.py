@@ -17,7 +17,7 @@ from autoscaler.backtest.finished_runs import opened_runs
 from autoscaler.backtest.options import (
     BacktestOptions,
     chosen_scenarios,
-    ensure_kept,
+    inputs_of,
     outputs_of,
 )
 from autoscaler.backtest.policy_specs import ensure_usable, names, policy_spec, rule_spec
@@ -64,7 +64,9 @@ def backtest(options: BacktestOptions, out: Console, progress: Console) -> None:
             and the results of the others were shown and written.
         Interrupted: the same after Ctrl-C.
     """
-    for path in outputs_of(options):
+    outputs = outputs_of(options)
+    files.ensure_apart(outputs)
+    for path in outputs.values():
         files.ensure_writable(path)
     if options.report is not None:
         report.plotly_js()
@@ -78,7 +80,7 @@ def backtest(options: BacktestOptions, out: Console, progress: Console) -> None:
         for name in options.policies:
             ensure_usable(name, scenario)
     sources = find_traces(options.traces)
-    ensure_kept(sources, options)
+    files.ensure_apart(outputs, inputs_of(options, sources))
     traces = [source.read(options.gaps) for source in sources]
     for note in dict.fromkeys(note for trace in traces for note in trace.notes):
         warn(note)
@@ -129,7 +131,7 @@ def _run(
     warn: Callable[[str], None],
 ) -> Batch[list[Trial]]:
     """Run all tasks; with a file of finished runs, only what is not in it."""
-    with progress_on(progress, "back-test") as report_progress:
+    with progress_on(progress, "back-test", total=len(tasks)) as report_progress:
         if options.resume is None:
             return run_all(tasks, run_task, executors=executors, progress=report_progress)
         say = partial(progress.print, markup=False, highlight=False, soft_wrap=True)

@@ -12,17 +12,11 @@ from autoscaler.backtest.world.days import Days
 from autoscaler.backtest.world.scenario import BacktestScenario, find_scenario, standard
 from autoscaler.backtest.world.traces import TraceSource
 from autoscaler.config.loader import read
-from autoscaler.errors import UserError
+from autoscaler.errors import UsageError
 from autoscaler.simulation.trace_files import Gaps
 
 MAX_DIGITS = 9
 """Digits of a number of days. 9, which is more days than any trace has."""
-
-
-class UsageError(UserError):
-    """An option of the command line is invalid."""
-
-    exit_code = 2
 
 
 class BacktestOptions(Struct, frozen=True, kw_only=True):
@@ -44,37 +38,24 @@ class BacktestOptions(Struct, frozen=True, kw_only=True):
     days: Days = Days()  # of traces that are longer than a day
 
 
-def outputs_of(options: BacktestOptions) -> Iterator[Path]:
-    """The files to write.
-
-    Raises:
-        UsageError: two of them are the same, so that one would replace the other.
-    """
-    written: dict[Path, str] = {}
+def outputs_of(options: BacktestOptions) -> dict[str, Path]:
+    """The files to write, by the options that name them."""
     given = {
         "--json": options.json,
         "--report": options.report,
         "--markdown": options.markdown,
         "--resume": options.resume,
     }
-    for option, path in given.items():
-        if path is None:
-            continue
-        other = written.setdefault(path.resolve(), option)
-        if other != option:
-            raise UsageError(f"{option}: {path} is the file of {other} too; name another file")
-        yield path
+    return {option: path for option, path in given.items() if path is not None}
 
 
-def ensure_kept(sources: Iterable[TraceSource], options: BacktestOptions) -> None:
-    """
-    Raises:
-        UsageError: the results would replace a trace.
-    """
-    traces = {source.file.resolve() for source in sources if source.file is not None}
-    for path in outputs_of(options):
-        if path.resolve() in traces:
-            raise UsageError(f"{path}: this trace would be replaced by results; name another file")
+def inputs_of(options: BacktestOptions, sources: Iterable[TraceSource]) -> Iterator[Path]:
+    """The files that are read."""
+    yield from (source.file for source in sources if source.file is not None)
+    scenarios = map(Path, options.scenarios)
+    yield from (path for path in scenarios if path.is_file())  # others are standard ones
+    if options.rule is not None:
+        yield Path(options.rule.written.file)
 
 
 def chosen_scenarios(

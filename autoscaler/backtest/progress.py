@@ -18,15 +18,19 @@ Clock = Callable[[], float]
 
 @contextmanager
 def progress_on(
-    console: Console, label: str, clock: Clock = time.monotonic
+    console: Console, label: str, clock: Clock = time.monotonic, *, total: int | None = None
 ) -> Iterator[Callable[[int, int], None]]:
-    """Show the progress of a batch: a bar on a terminal, otherwise a line for each tenth."""
+    """Show the progress of a batch: a bar on a terminal, otherwise a line for each tenth.
+
+    Args:
+        total: how many there are, for the time until the first is finished; None: unknown.
+    """
     if not console.is_terminal:
         yield _Lines(console, label, clock)
         return
     columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
-        shown = bar.add_task(label, total=None)
+        shown = bar.add_task(label, total=total)
         yield lambda done, total: bar.update(shown, completed=done, total=total)
 
 

@@ -91,7 +91,8 @@ def record(path: Path | None) -> None:
 @click.option(
     "--hash-ids",
     is_flag=True,
-    help="Replace the ids of deployments and nodes by hashes, with a random key that is not kept.",
+    help="Replace the ids of deployments, models and nodes by hashes, with a random key that is "
+    "not kept.",
 )
 @click.option(
     "--hash-key-file",

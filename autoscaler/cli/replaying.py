@@ -109,10 +109,10 @@ def replay(
     from autoscaler.replay.presentation.table import show
 
     outputs = Outputs(json=json, report=report, markdown=markdown)
-    outputs.ensure_writable()
     written = written_config(path)
     settings = report_settings(written)
     source = chosen_source(path, **given)
+    outputs.ensure_writable((path, source.path), resume)
     results = _replayed(
         written,
         source,
@@ -167,9 +167,9 @@ def report(
     from autoscaler.replay.results_file import read_results
     from autoscaler.replay.totals import totals_of
 
-    outputs = Outputs(report=page, markdown=markdown)
-    outputs.ensure_writable()
+    outputs = Outputs(report=page, markdown=markdown, report_option="--to-file")
     if file is not None:
+        outputs.ensure_writable((file, path))
         if any(given.values()):
             raise click.UsageError("RESULTS excludes options that choose the load; keep one.")
         results = read_results(file).results
@@ -180,6 +180,7 @@ def report(
         written = written_config(path)
         settings = report_settings(written)
         source = chosen_source(path, **given)
+        outputs.ensure_writable((path, source.path), resume)
         results = _replayed(written, source, executor=executor, workers=workers, resume=resume)
     try:
         outputs.write(results, settings, datetime.now(UTC))

@@ -11,8 +11,10 @@ from msgspec import Struct
 
 from autoscaler import __version__
 from autoscaler.errors import UserError
+from autoscaler.files import real_path
 from autoscaler.interval_files import write_intervals
 from autoscaler.wire.intervals import (
+    MAX_INTERVAL_S,
     Hardware,
     IntervalsHeader,
     Line,
@@ -54,8 +56,8 @@ class Output:
     def __init__(self, path: Path, source: Source) -> None:
         self._path = path
         self._header = IntervalsHeader(source=source, program=f"autoscaler {__version__}")
-        folder = path.resolve().parent
         try:
+            folder = real_path(path).parent
             self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - kept
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror or error}") from error
@@ -64,6 +66,7 @@ class Output:
         )
         self._known: Counter[str] = Counter()
         self._intervals = self._arrivals = 0
+        self._long = 0
         self._by_node = self._hardware = False
         self._deployments: set[str] = set()
         self._issues: Counter[str] = Counter()
@@ -140,6 +143,7 @@ class Output:
     def _note(self, line: LoadInterval) -> None:
         self._intervals += 1
         self._arrivals += line.arrivals or 0
+        self._long += line.interval_s > MAX_INTERVAL_S
         self._by_node = self._by_node or bool(line.nodes)
         self._deployments.add(line.deployment)
         self._issues.update(line.issues)
@@ -158,6 +162,11 @@ class Output:
                 yield f"{name} is unknown: the source does not have {meaning}"
             elif missing > self._intervals // 100 or (missing and name == "arrivals"):
                 yield f"{name} is unknown in {missing:,} of {self._intervals:,} intervals"
+        if self._long:
+            yield (
+                f"{self._long:,} of {self._intervals:,} intervals are longer than an hour, and a "
+                "replay leaves them out: import shorter ones"
+            )
         if not self._by_node:
             yield "nodes are unknown, so a slow node cannot be found"
         if not self._hardware:

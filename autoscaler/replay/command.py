@@ -59,7 +59,7 @@ def replay_all(
         raise UserError(source.nothing(planned.left_out))
     with (
         chosen_executors(executor, workers, compile_loops) as executors,
-        progress_on(progress, "replay") as report_progress,
+        progress_on(progress, "replay", total=len(planned.tasks)) as report_progress,
     ):
         done = _run(planned.tasks, resume, executors, report_progress, progress, warn)
     again = "" if resume is None else f"; finished deployments are in {resume}"

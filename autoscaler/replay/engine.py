@@ -19,7 +19,7 @@ from autoscaler.config.loader import Written, rules_of
 from autoscaler.core.selection import Rule, bounds_of, matches
 from autoscaler.core.slo.objective import SloObjective
 from autoscaler.core.slo.policy import SloPolicy
-from autoscaler.core.units import duration_text
+from autoscaler.core.units import duration_text, percent_text
 from autoscaler.replay.checks import gaps, sufficiency
 from autoscaler.replay.checks import service_times as service_time_checks
 from autoscaler.replay.comparison import compared, misses
@@ -54,6 +54,10 @@ MAX_REQUESTS = 100_000_000
 
 MAX_RECORD_S = 366.0 * 86_400.0
 """Seconds of a record at most, with its gaps: all of it is simulated, poll by poll."""
+
+MIN_SIMULATED_FRACTION = 0.5
+"""Fraction of the time of a record in which the load must be known at least. With less, there is no
+verdict whatever is simulated, and a gap of months would take the memory and the time of a year."""
 
 DEFAULT_POLL_INTERVAL_S = 10.0
 
@@ -145,6 +149,12 @@ def tasks_of(config: Written, lines: Iterable[Line], options: ReplayOptions) -> 
                 f"and at most {duration_text(MAX_RECORD_S)} are replayed; choose a shorter time "
                 "with --from and --to"
             )
+        elif record.known_fraction < MIN_SIMULATED_FRACTION:
+            length = duration_text(record.until - record.since)
+            left_out.append(
+                f"{deployment}: its load is known for {percent_text(record.known_fraction)} of "
+                f"{length} only; choose a time without gaps with --from and --to"
+            )
         elif record.arrivals.sum() > MAX_REQUESTS:
             left_out.append(
                 f"{deployment}: it has {record.arrivals.sum():,.0f} requests, those that its gaps "
@@ -160,13 +170,10 @@ def tasks_of(config: Written, lines: Iterable[Line], options: ReplayOptions) -> 
                 )
             )
     unknown = () if recording.header is None else recording.header.unknown
-    if recording.odd:
-        have = "1 interval has" if recording.odd == 1 else f"{recording.odd:,} intervals have"
-        odd = f"{have} figures that no cluster has, such as negative ones, or more than an hour"
-        if recording.intervals:
-            unknown += (f"{odd}: left out",)
-        else:
-            left_out.append(odd)
+    if recording.intervals:
+        unknown += tuple([f"{sentence}: left out" for sentence in recording.unusable()])
+    else:
+        left_out += recording.unusable()
     all_intervals = [each for found in recording.intervals.values() for each in found]
     return Planned(
         tasks=tuple(tasks),

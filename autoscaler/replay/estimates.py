@@ -127,6 +127,19 @@ def difference_of(spread: Spread, *, inflation: float = 1.0) -> Estimate:
     return Estimate(value=spread.value, low=spread.value - width, high=spread.value + width)
 
 
+def narrowed(difference: Estimate, one: Estimate, other: Estimate) -> Estimate:
+    """The difference between two counts, no wider than their intervals allow.
+
+    The interval of a difference is symmetric, and contains counts below 0 where both are small.
+    """
+    lowest, highest = one.low - other.high, one.high - other.low
+    value, low, high = (
+        min(max(each, lowest), highest)
+        for each in (difference.value, difference.low, difference.high)
+    )
+    return Estimate(value=value, low=low, high=high)
+
+
 def count_interval_of(
     spread: Spread, least: float, *, inflation: float = 1.0, level: float = LEVEL
 ) -> Estimate:

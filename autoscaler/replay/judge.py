@@ -13,6 +13,7 @@ from autoscaler.replay.estimates import (
     count_interval_of,
     difference_of,
     interval_of,
+    narrowed,
 )
 from autoscaler.replay.record import HOUR_S, DeploymentRecord, Floats
 from autoscaler.replay.results import Estimate, HourResult, PolicyResult
@@ -61,24 +62,27 @@ class Judge(Struct, frozen=True, kw_only=True):
     def policy(self, name: str, title: str, tried: Sequence[DrawOutcome]) -> PolicyResult:
         late = self.late(tried)
         hours = by_draw(tried, "hours")
+        late_difference = _scaled(
+            difference_of(
+                adjusted(late - self.late(self.recorded), self.found.late, self.seed),
+                inflation=LATE_INFLATION,
+            ),
+            self.requests,
+        )
+        late_fraction = self._late(late)
+        recorded_late = self._late(self.late(self.recorded))
         return PolicyResult(
             policy=name,
             title=title,
             hours=self._hours(hours),
-            late_fraction=self._late(late),
+            late_fraction=late_fraction,
             changes=round(float(np.mean([each.changes for each in tried]))),
             max_allocations=max(each.max_allocations for each in tried),
             hours_difference=difference_of(
                 adjusted(hours - self._recorded_hours, self.found.late, self.seed),
                 inflation=HOURS_INFLATION,
             ),
-            late_difference=_scaled(
-                difference_of(
-                    adjusted(late - self.late(self.recorded), self.found.late, self.seed),
-                    inflation=LATE_INFLATION,
-                ),
-                self.requests,
-            ),
+            late_difference=narrowed(late_difference, late_fraction, recorded_late),
         )
 
     def observed(self) -> PolicyResult:

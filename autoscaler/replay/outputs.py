@@ -1,12 +1,12 @@
 """The files that a replay writes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 
 from msgspec import Struct
 
-from autoscaler.backtest.results.file import ensure_writable, write
+from autoscaler.backtest.results.file import ensure_apart, ensure_writable, write
 from autoscaler.config.values import ReportSettings
 from autoscaler.errors import UserError
 from autoscaler.replay.presentation import html, markdown
@@ -20,15 +20,28 @@ class Outputs(Struct, frozen=True, kw_only=True):
     json: Path | None = None
     report: Path | None = None
     markdown: Path | None = None
+    report_option: str = "--report"  # that names the page
 
-    def ensure_writable(self) -> None:
+    def ensure_writable(self, inputs: Iterable[Path | None], resume: Path | None = None) -> None:
         """
+        Args:
+            inputs: the files that are read; None: not given.
+            resume: the file of finished deployments, which is written too.
+
         Raises:
+            UsageError: one of them is also another one, or an input.
             UserError: one of them cannot be written.
         """
-        for path in (self.json, self.report, self.markdown):
-            if path is not None:
-                ensure_writable(path)
+        given = {
+            "--json": self.json,
+            self.report_option: self.report,
+            "--markdown": self.markdown,
+        }
+        outputs = {option: path for option, path in given.items() if path is not None}
+        resumed = {} if resume is None else {"--resume": resume}
+        ensure_apart(outputs | resumed, (path for path in inputs if path is not None))
+        for path in outputs.values():
+            ensure_writable(path)
 
     def write(self, results: ReplayResults, settings: ReportSettings, made_at: datetime) -> None:
         """

@@ -5,14 +5,10 @@ Files of intervals may be made by anyone, and a damaged source may report anythi
 
 from msgspec.structs import replace
 
-from autoscaler.wire.intervals import LoadInterval, NodeInterval
+from autoscaler.wire.intervals import MAX_INTERVAL_S, LoadInterval, NodeInterval
 
 LAST_INSTANT = 1e11
 """Unix seconds of the year 5138. Later times count milliseconds."""
-
-MAX_INTERVAL_S = 3_601.0
-"""The longest interval, in seconds. An hour, by which results are computed, and a second, because
-ends are rounded."""
 
 MAX_COUNT = 2**53
 """Requests; whole numbers are exact until then."""

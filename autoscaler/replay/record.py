@@ -12,7 +12,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from autoscaler.replay.plausible import plausible
-from autoscaler.wire.intervals import Hardware, IntervalsHeader, Line, LoadInterval
+from autoscaler.wire.intervals import MAX_INTERVAL_S, Hardware, IntervalsHeader, Line, LoadInterval
 
 HOUR_S = 3600.0
 
@@ -109,13 +109,23 @@ class SortedLines(Struct, frozen=True, kw_only=True):
     intervals: dict[str, list[LoadInterval]]
     hardware: tuple[Hardware, ...]
     odd: int  # intervals with figures or times that no cluster has, which count as unknown
+    long: int  # intervals that are too long, and left out
+
+    def unusable(self) -> Iterator[str]:
+        """Which intervals, or figures of them, are no part of any record."""
+        if self.odd:
+            have = "1 interval has" if self.odd == 1 else f"{self.odd:,} intervals have"
+            yield f"{have} figures that no cluster has, such as negative ones"
+        if self.long:
+            are = "1 interval is" if self.long == 1 else f"{self.long:,} intervals are"
+            yield f"{are} longer than an hour, in which it is not known when the requests arrived"
 
 
 def recording_of(
     lines: Iterable[Line], since: float | None = None, until: float | None = None
 ) -> SortedLines:
     """The intervals between two instants. None: all of them."""
-    header, hardware, odd = None, [], 0
+    header, hardware, odd, long = None, [], 0, 0
     intervals: dict[str, list[LoadInterval]] = {}
     for line in lines:
         if isinstance(line, IntervalsHeader):
@@ -126,11 +136,16 @@ def recording_of(
         elif (until is None or line.at <= until) and (
             since is None or line.at - line.interval_s >= since
         ):
+            if line.interval_s > MAX_INTERVAL_S:
+                long += 1
+                continue
             found = plausible(line)
             odd += found is not line
             if found is not None:
                 intervals.setdefault(line.deployment, []).append(found)
-    return SortedLines(header=header, intervals=intervals, hardware=tuple(hardware), odd=odd)
+    return SortedLines(
+        header=header, intervals=intervals, hardware=tuple(hardware), odd=odd, long=long
+    )
 
 
 def record_of(

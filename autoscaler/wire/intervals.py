@@ -15,6 +15,10 @@ from msgspec import Meta, Struct
 
 VERSION = 1
 
+MAX_INTERVAL_S = 3_601.0
+"""The longest interval of which a replay knows when the requests arrived, in seconds. An hour, by
+which results are computed, and a second, because ends are rounded."""
+
 Source = Literal["recording", "prometheus", "elasticsearch", "csv"]
 
 

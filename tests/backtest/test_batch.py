@@ -184,6 +184,12 @@ class TestProgress:
             progress(2, 1000)
         assert console.file.getvalue() == "runs: 2 of 1000, about 41.6 h remain\n"
 
+    def test_the_total_is_shown_before_the_first_is_finished(self):
+        console = Console(file=io.StringIO(), force_terminal=True, width=80)
+        with progress_on(console, "runs", total=4):
+            pass
+        assert "0/4" in console.file.getvalue()
+
     def test_on_a_terminal_it_is_a_bar_that_is_cleared(self):
         console = Console(file=io.StringIO(), force_terminal=True, width=80)
         with progress_on(console, "runs") as progress:

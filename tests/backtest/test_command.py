@@ -324,10 +324,16 @@ class TestOutputs:
         before = (folder / "load.csv").read_text()
         result = invoke("load.csv", "--policy", "utilisation", "--markdown", "./load.csv")
         assert result.exit_code == 2
-        assert "load.csv: this trace would be replaced by results; name another file" in (
-            result.stderr
-        )
+        assert "--markdown: load.csv is read too, and would be replaced by results" in result.stderr
         assert (folder / "load.csv").read_text() == before
+
+    def test_a_scenario_is_not_replaced(self, folder):
+        before = (folder / "small.toml").read_text()
+        given = ("--policy", "utilisation", "--scenario", "small.toml")
+        result = invoke("load.csv", *given, "--json", "small.toml")
+        assert result.exit_code == 2
+        assert "--json: small.toml is read too" in result.stderr
+        assert (folder / "small.toml").read_text() == before
 
     def test_two_results_have_two_files(self, folder):
         result = invoke("load.csv", "--json", "out", "--markdown", "./out")

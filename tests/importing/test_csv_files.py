@@ -41,6 +41,16 @@ def test_a_missing_minute_is_unknown_and_an_idle_one_is_not(tmp_path):
     assert notes[0].endswith("and unknown in the result")
 
 
+def test_bins_that_no_replay_can_use_are_said_at_once(tmp_path):
+    """The daily counts of a report are honest, but not when the requests of a day arrived."""
+    header, lines, _ = imported(tmp_path, "date,requests\n2026-01-30,5\n2026-01-31,6\n")
+    assert [line.interval_s for line in lines] == [86_400.0, 86_400.0]
+    assert (
+        "2 of 2 intervals are longer than an hour, and a replay leaves them out: import shorter "
+        "ones"
+    ) in header.unknown
+
+
 def test_a_column_names_the_deployment_of_each_row(tmp_path):
     content = (
         "Deployment;Timestamp;Count;service_time_s;allocations\n"

@@ -152,6 +152,43 @@ def test_an_error_is_a_sentence(words, sentence):
     assert "Traceback" not in ran.output
 
 
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["replay", "--json", "./load.jsonl.zst"], "--json: load.jsonl.zst is read too"),
+        (["replay", "--markdown", "config.toml"], "--markdown: config.toml is read too"),
+        (["replay", "--resume", "load.jsonl.zst"], "--resume: load.jsonl.zst is read too"),
+        (["replay", "--json", "x", "--report", "x"], "--report: x is the file of --json too"),
+        (["replay", "--json", "x", "--resume", "x"], "--resume: x is the file of --json too"),
+        (["report", "--to-file", "load.jsonl.zst"], "--to-file: load.jsonl.zst is read too"),
+    ],
+)
+def test_results_replace_neither_their_load_nor_their_rules_nor_each_other(words, sentence):
+    before = {path: path.read_bytes() for path in Path().iterdir()}
+    ran = run(*words, "--intervals", "load.jsonl.zst")
+    assert ran.exit_code == 2
+    assert sentence in ran.stderr
+    assert {path: path.read_bytes() for path in Path().iterdir()} == before
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_page_does_not_replace_its_results():
+    Path("r.json").write_text("results")
+    ran = run("report", "r.json", "--markdown", "r.json")
+    assert ran.exit_code == 2
+    assert "--markdown: r.json is read too" in ran.stderr
+    assert Path("r.json").read_text() == "results"
+
+
+@pytest.mark.usefixtures("folder")
+def test_links_in_a_circle_are_a_sentence():
+    Path("r.json").symlink_to("r.json")
+    ran = run("replay", "--intervals", "load.jsonl.zst", "--json", "r.json")
+    assert ran.exit_code == 1
+    assert "cannot write r.json: too many levels of symbolic links" in ran.stderr
+
+
 def interval(at, length_s=60.0, **given):
     """Ten requests per second, of a tenth of a second each."""
     figures = {"arrivals": 600, "completed": 600, "failed": 0, "busy_s": 60.0, "in_flight": 1}
@@ -174,9 +211,13 @@ HEADER = IntervalsHeader(source="csv", program="somebody")
         ),
         (
             [interval(MONDAY, 1e9)],
-            "1 interval has figures that no cluster has, such as negative ones, or more than an",
+            "1 interval is longer than an hour, in which it is not known when the requests arrived",
         ),
         ([interval(MONDAY, arrivals=10**12)], "m: it has 1,000,000,000,000 requests"),
+        (
+            [interval(MONDAY + gap + 60.0 * n) for gap in (0.0, 300 * 86_400.0) for n in range(5)],
+            "m: its load is known for <0.1% of 300 d only; choose a time without gaps",
+        ),
     ],
 )
 def test_a_load_that_cannot_be_simulated_is_refused_at_once(command, found, sentence):

@@ -30,6 +30,9 @@ def test_a_rule_is_judged_beside_what_really_ran(tmp_path):
     for each in found.policies:
         assert 0.0 <= each.hours.low <= each.hours.value <= each.hours.high
         assert 0.0 <= each.late_fraction.low <= each.late_fraction.high <= 1.0
+        assert (
+            each.late_difference.low >= each.late_fraction.low - found.observed.late_fraction.high
+        )
     assert sum(hour.requests for hour in found.hours) == found.requests
 
 

@@ -10,8 +10,10 @@ from autoscaler.replay.estimates import (
     coefficient,
     count_interval_of,
     interval_of,
+    narrowed,
     t_quantile,
 )
+from autoscaler.replay.results import Estimate
 
 DRAWS, HOURS = 16, 6
 
@@ -75,3 +77,16 @@ def test_a_count_that_was_zero_in_all_draws_may_be_more():
 def test_few_degrees_of_freedom_make_intervals_wider():
     assert t_quantile(0.975, 5.0) == pytest.approx(2.571, abs=0.01)
     assert t_quantile(0.975, 1e9) == pytest.approx(1.96, abs=0.001)
+
+
+def test_a_difference_is_certain_where_two_intervals_have_nothing_in_common():
+    """0.2% to 2.8% of late requests are more than 0% to 0.1%, whatever the symmetric interval."""
+    found = narrowed(
+        Estimate(0.009, -0.005, 0.023), Estimate(0.009, 0.002, 0.028), Estimate(0.0, 0.0, 0.001)
+    )
+    assert found == Estimate(0.009, pytest.approx(0.001), 0.023)
+
+
+def test_a_difference_of_counts_is_otherwise_as_it_is():
+    difference = Estimate(0.001, -0.002, 0.004)
+    assert narrowed(difference, Estimate(0.01, 0.0, 0.1), Estimate(0.01, 0.0, 0.1)) == difference

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,8 +12,8 @@ from msgspec.structs import replace
 
 from autoscaler.backtest.results.choice import Choice
 from autoscaler.backtest.results.rows import FORMER_POLICY_NAMES, ResultRow
-from autoscaler.errors import InputError, UserError
-from autoscaler.files import read_regular
+from autoscaler.errors import InputError, UsageError, UserError
+from autoscaler.files import read_regular, real_path
 
 MAX_BYTES = 256 * 2**20
 """The size limit of a file that is read. A row takes about 1 kB, and a run has thousands."""
@@ -57,6 +57,37 @@ class ResultsError(InputError):
     """A file cannot be read as results. The message names it."""
 
 
+def ensure_apart(outputs: Mapping[str, Path], inputs: Iterable[Path] = ()) -> None:
+    """Check that no result replaces another one, or what it is computed from.
+
+    Args:
+        outputs: the files to write, by the options that name them.
+        inputs: the files that are read.
+
+    Raises:
+        UsageError: a file is written twice, or written and read.
+        UserError: a path leads nowhere.
+    """
+    read = {_place(path) for path in inputs}
+    written: dict[Path, str] = {}
+    for option, path in outputs.items():
+        place = _place(path)
+        if place in read:
+            raise UsageError(
+                f"{option}: {path} is read too, and would be replaced by results; name another file"
+            )
+        other = written.setdefault(place, option)
+        if other != option:
+            raise UsageError(f"{option}: {path} is the file of {other} too; name another file")
+
+
+def _place(path: Path) -> Path:
+    try:
+        return real_path(path)
+    except OSError as error:
+        _raise_unwritable(path, error)
+
+
 def ensure_writable(path: Path) -> None:
     """Check that a file can be written, before a long computation.
 
@@ -64,7 +95,7 @@ def ensure_writable(path: Path) -> None:
         UserError: it cannot be written.
     """
     try:
-        target = path.resolve()
+        target = real_path(path)
         if target.exists() and not target.is_file():
             raise UserError(f"cannot write {path}: it is not a file; name a file")
         partial = _partial(target)
@@ -80,9 +111,9 @@ def write(path: Path, text: str) -> None:
     Raises:
         UserError: it cannot be written. An existing file stays unchanged.
     """
-    target = path.resolve()
-    partial = _partial(target)
     try:
+        target = real_path(path)
+        partial = _partial(target)
         try:
             # File names that are not UTF-8 contain surrogates, which cannot be encoded.
             partial.write_text(text, encoding="utf-8", errors="backslashreplace")
