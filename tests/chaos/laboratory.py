@@ -105,7 +105,7 @@ class Laboratory:
         self._bounds_changed_at = -1e9
         self._loads = dict(self.emulation.loads)
         self._steady_since = dict.fromkeys(self.cluster.deployments, 0.0)
-        self._nodes_seen: dict[str, tuple[float, int]] = {}  # when last, and processors
+        self._nodes_seen: dict[str, dict[int, float]] = {}  # by processors, when last
         self._stopped_by_daemon: dict[str, Request] = {}
         self._key = 0
         (directory / "api_key").write_text(KEYS[0])
@@ -477,20 +477,16 @@ class Laboratory:
 
     def _see_nodes(self) -> None:
         for node_id, node in self.cluster.nodes.items():
-            seen_at, processors = self._nodes_seen.get(node_id, (-1e9, 0))
-            if seen_at < self.now - KNOWN_S:
-                processors = 0
-            if node.processors >= processors:
-                self._nodes_seen[node_id] = self.now, int(node.processors)
+            self._nodes_seen.setdefault(node_id, {})[int(node.processors)] = self.now
 
     def _processors(self) -> int | None:
         if self.cluster.hardware_can_grow:
             return None
         self._see_nodes()
+        oldest = self.now - KNOWN_S
         return sum(
-            processors
-            for seen_at, processors in self._nodes_seen.values()
-            if seen_at >= self.now - KNOWN_S
+            max((processors for processors, at in seen.items() if at >= oldest), default=0)
+            for seen in self._nodes_seen.values()
         )
 
     def _bounds(self) -> tuple[int, int]:
