@@ -170,8 +170,8 @@ def report(
     outputs = Outputs(report=page, markdown=markdown, report_option="--to-file")
     if file is not None:
         outputs.ensure_writable((file, path))
-        if any(given.values()):
-            raise click.UsageError("RESULTS excludes options that choose the load; keep one.")
+        if any(given.values()) or resume or workers or executor != "local":
+            raise click.UsageError("RESULTS excludes the options of another replay; keep one.")
         results = read_results(file).results
         configured = is_configured(path)
         settings = report_settings(written_config(path)) if configured else ReportSettings()

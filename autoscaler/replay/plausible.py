@@ -1,11 +1,17 @@
-"""Intervals without the figures that no cluster has: they are unknown.
+"""Intervals and hardware without the figures that no cluster has: they are unknown.
 
 Files of intervals may be made by anyone, and a damaged source may report anything.
 """
 
 from msgspec.structs import replace
 
-from autoscaler.wire.intervals import MAX_INTERVAL_S, LoadInterval, NodeInterval
+from autoscaler.wire.intervals import (
+    MAX_INTERVAL_S,
+    Hardware,
+    HardwareNode,
+    LoadInterval,
+    NodeInterval,
+)
 
 LAST_INSTANT = 1e11
 """Unix seconds of the year 5138. Later times count milliseconds."""
@@ -15,6 +21,9 @@ MAX_COUNT = 2**53
 
 MAX_BUSY_S = 1e12
 """Allocation-seconds: those of a hundred thousand allocations in four months."""
+
+MAX_PROCESSORS = 4_096.0
+"""Processors of a node. The largest machines have fewer, and a simulation has a place for each."""
 
 _LOWEST_AND_HIGHEST: dict[str, tuple[float, float]] = {
     "arrivals": (0, MAX_COUNT),
@@ -47,6 +56,18 @@ def plausible(interval: LoadInterval) -> LoadInterval | None:
             [replace(node, **dict.fromkeys(_odd(node))) for node in interval.nodes]
         )
     return replace(interval, **odd) if odd else interval
+
+
+def plausible_hardware(hardware: Hardware) -> Hardware:
+    """Each node once, and odd numbers of processors as unknown ones."""
+    nodes = {node.id: node for node in hardware.nodes}
+    return replace(hardware, nodes=tuple([_plausible_node(node) for node in nodes.values()]))
+
+
+def _plausible_node(node: HardwareNode) -> HardwareNode:
+    if node.processors is None or 0.0 < node.processors <= MAX_PROCESSORS:
+        return node
+    return replace(node, processors=None)
 
 
 def _odd(figures: LoadInterval | NodeInterval) -> list[str]:

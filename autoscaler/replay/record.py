@@ -11,7 +11,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from autoscaler.replay.plausible import plausible
+from autoscaler.replay.plausible import plausible, plausible_hardware
 from autoscaler.wire.intervals import MAX_INTERVAL_S, Hardware, IntervalsHeader, Line, LoadInterval
 
 HOUR_S = 3600.0
@@ -132,7 +132,7 @@ def recording_of(
             header = line
         elif isinstance(line, Hardware):
             if until is None or line.at <= until:
-                hardware.append(line)
+                hardware.append(plausible_hardware(line))
         elif (until is None or line.at <= until) and (
             since is None or line.at - line.interval_s >= since
         ):

@@ -18,6 +18,7 @@ from autoscaler.backtest.finished_runs import HEADER, FinishedRuns, opened_runs
 from autoscaler.backtest.program import this_program
 from autoscaler.backtest.resumption import RunKeys, run_remaining
 from autoscaler.errors import UserError
+from tests.plugins import install
 
 ROOT = Path(__file__).parents[2]
 
@@ -141,6 +142,31 @@ class TestKeys:
     @pytest.mark.parametrize("field", ["version", "source", "python", "policies", "machine"])
     def test_each_difference_of_the_program_is_another_key(self, field):
         assert self.key(self.RUN, **{field: "other"}) != self.key(self.RUN)
+
+    def test_an_installed_policy_that_was_edited_is_another_key(self, tmp_path, monkeypatch):
+        """One in a checkout changes without its version."""
+        install(
+            tmp_path, monkeypatch, "A = 1", name="edited-policy", points="edited = edited_policy:A"
+        )
+        before = this_program.__wrapped__()
+        assert this_program.__wrapped__() == before
+        (tmp_path / "edited_policy.py").write_text("A = 2")
+        assert this_program.__wrapped__().policies != before.policies
+
+    def test_a_module_beside_that_of_an_installed_policy_is_part_of_it(self, tmp_path, monkeypatch):
+        points = "edited = edited_package.policies.one:A"
+        install(tmp_path, monkeypatch, "", name="edited", points=points)
+        package = tmp_path / "edited_package"
+        (package / "policies").mkdir(parents=True)
+        for name in ("__init__", "policies/__init__", "policies/one", "sizes"):
+            (package / f"{name}.py").write_text("A = 1")
+        before = this_program.__wrapped__()
+        (package / "sizes.py").write_text("A = 2")
+        assert this_program.__wrapped__().policies != before.policies
+
+    def test_an_installed_policy_without_its_module_is_no_error(self, tmp_path, monkeypatch):
+        install(tmp_path, monkeypatch, "", name="edited", points="edited = absent.module:A")
+        assert this_program.__wrapped__().policies != this_program().policies
 
     def test_another_version_of_numpy_is_another_key(self):
         packages = {**this_program().packages, "numpy": "0"}

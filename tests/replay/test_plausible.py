@@ -69,6 +69,19 @@ def test_a_record_says_how_many_intervals_have_impossible_figures():
     assert found.odd == 2
 
 
+@pytest.mark.parametrize("processors", [-3.0, 0.0, 1e300, math.inf, math.nan])
+def test_processors_that_no_node_has_are_unknown(processors):
+    nodes = (HardwareNode(id="n1", processors=processors), HardwareNode(id="n2", processors=8.0))
+    (found,) = recording_of([Hardware(at=8.0, nodes=nodes), WHOLE]).hardware
+    assert [(node.id, node.processors) for node in found.nodes] == [("n1", None), ("n2", 8.0)]
+
+
+def test_a_node_that_is_named_twice_is_one_node():
+    nodes = (HardwareNode(id="n1", processors=4.0), HardwareNode(id="n1", processors=8.0))
+    (found,) = recording_of([Hardware(at=8.0, nodes=nodes), WHOLE]).hardware
+    assert [(node.id, node.processors) for node in found.nodes] == [("n1", 8.0)]
+
+
 def test_nodes_that_are_known_only_after_the_end_are_those_of_no_record():
     """As with `--to` before the hardware changed."""
     nodes = [Hardware(at=at, nodes=(HardwareNode(id="n", processors=at),)) for at in (8.0, 64.0)]
