@@ -57,8 +57,10 @@ def _codes(code: CodeType) -> list[CodeType]:
 
 
 def _without_codes(code: CodeType) -> CodeType:
+    """The code without that of functions, and without its positions, since the end of a function is
+    among those of the code around it."""
     constants = (None if isinstance(each, CodeType) else each for each in code.co_consts)
-    return code.replace(co_consts=tuple(constants))
+    return code.replace(co_consts=tuple(constants), co_linetable=b"")
 
 
 class Functions:

@@ -26,6 +26,7 @@ def doubled(values, times=2):
     [
         ("rate * seconds", "rate + seconds", ["Load.served"]),
         ("times * each", "times + each", ["doubled"]),
+        ("self.rate * seconds, LIMIT", "self.rate, LIMIT", ["Load.served"]),  # it ends elsewhere
         ("LIMIT = 3", "LIMIT = 4", None),
         ("rate: float = 1.0", "rate: float = 2.0", None),
         ("frozen=True", "frozen=False", None),

@@ -88,7 +88,7 @@ class BlockHour(Value, frozen=True, kw_only=True):
 class Evidence(Value, frozen=True, kw_only=True):
     """The test for gross losses: the capital of each bet, and the minute that is not complete."""
 
-    log_capital: tuple[float, ...] = (0.0,) * len(BETS)
+    log_capital: tuple[float, ...] = (MIN_LOG_CAPITAL,) * len(BETS)
     requests: float = 0.0
     late: float = 0.0
     unavoidable: float = 0.0  # of the late requests: those expected with what ran before
@@ -159,7 +159,7 @@ def observed(
         return total
     log_capital = _after_minute(total, total.requests, allowed)
     if max(log_capital) <= MIN_LOG_CAPITAL:
-        return Evidence(log_capital=log_capital)
+        return Evidence()
     return Evidence(
         log_capital=log_capital,
         run_requests=total.run_requests + total.requests,

@@ -95,7 +95,7 @@ def block_of(
     else:
         rollout = known
     if (new := recreated(rollout, stats.server_created_at, present)) is not None:
-        if known is not None and new.before != rollout.before:
+        if new.before != rollout.before:
             text = f"the deployment was created again; what runs before the rule: {_text(new)}"
             kind = RolloutEventKind.CHANGED
             events += (RolloutEvent(deployment_id=name, at=at, kind=kind, text=text),)
@@ -173,7 +173,7 @@ def _as_before(rule: Rule, before: Setting | None) -> Rule:
     """
     if before is None:
         return replace(rule, dry_run=True)
-    numbers = [before.minimum, before.maximum] if before.allocations is None else []
+    numbers = [before.maximum] if before.allocations is None else []
     numbers += [rule.min_allocations, rule.max_allocations, before.allocations or before.minimum]
     maximum = max(numbers)
     if before.allocations is None and before.maximum == 0:

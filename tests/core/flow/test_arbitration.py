@@ -15,6 +15,7 @@ from autoscaler.core.explanation import explain
 from autoscaler.core.flow.arbitration import MAX_COSTS, MAX_NAMED
 from autoscaler.core.flow.feedback import apply_outcomes
 from autoscaler.core.flow.planning import plan
+from autoscaler.core.flow.update_rate import MAX_UPDATES
 from autoscaler.core.policies import UtilisationPolicy
 from autoscaler.core.selection import ScaleToZero, ZeroMethod
 from autoscaler.core.slo.policy import SloPolicy
@@ -407,6 +408,16 @@ class TestClaims:
         state = replace(state, deployments={"held": known})
         decisions = decided((held, free), running("held"), running("free"), state=state)
         assert desired(decisions) == {"free": 5, "held": 1}
+
+    def test_a_deployment_with_too_many_updates_claims_nothing(self):
+        held, free = recommended("held", 5), recommended("free", 5)
+        _, state = plan(State(), observation(-10.0, running("held")), policy(held))
+        recent_updates = (1 << MAX_UPDATES) - 1
+        known = replace(state.deployments["held"], recent_updates=recent_updates)
+        state = replace(state, deployments={"held": known})
+        decisions = decided((held, free), running("held"), running("free"), state=state)
+        assert desired(decisions) == {"free": 5, "held": 1}
+        assert decisions["held"].reason is Reason.UPDATE_RATE
 
     def test_after_a_refusal_only_half_of_the_way_is_claimed(self):
         refused = CapacityRefusal(

@@ -7,7 +7,12 @@ from msgspec.structs import replace
 
 from autoscaler.core.decision import Mode, OutcomeKind
 from autoscaler.core.explanation import explain
-from autoscaler.core.flow.update_rate import CYCLES, MAX_UPDATES, MAX_UPDATES_BEFORE_DECREASE
+from autoscaler.core.flow.update_rate import (
+    CYCLES,
+    MAX_UPDATES,
+    MAX_UPDATES_BEFORE_DECREASE,
+    update_rate_step,
+)
 from autoscaler.core.instructions import Instructions, Override
 from autoscaler.core.values import Reason
 from autoscaler.wire.state import decode_state, encode_state
@@ -79,6 +84,29 @@ class TestARecommendationThatGoesUpAndDown:
         instructions = Instructions(overrides={"elser": override})
         watch.state = replace(watch.state, instructions=instructions)
         assert watch.decide(2).desired == 1
+
+    def test_delays_an_operator_by_the_limit_for_everything(self):
+        watch = after_a_storm()
+        sent(watch, (3, 4))
+        override = Override(since=0.0, until=1e6, by="alice", allocations=1)
+        instructions = Instructions(overrides={"elser": override})
+        watch.state = replace(watch.state, instructions=instructions)
+        held = watch.decide(4)
+        assert (held.desired, held.reason) == (4, Reason.UPDATE_RATE)
+
+    def test_delays_another_control_mode_as_a_decrease(self):
+        many = (1 << MAX_UPDATES_BEFORE_DECREASE) - 1
+        assert update_rate_step(2, 2, many, overridden=False).reason is Reason.UPDATE_RATE
+        assert update_rate_step(2, 2, many >> 1, overridden=False) is None
+
+    def test_is_no_reason_where_nothing_is_recommended(self):
+        watch = Watch(2)
+        sent(watch, islice(cycle(ALTERNATING), MAX_UPDATES_BEFORE_DECREASE - 1))
+        watch.decide(watch.allocations + 1)
+        watch.respond(OutcomeKind.NO_CAPACITY)  # of which the next decisions consist of all steps
+        decision = watch.decide(watch.allocations)
+        assert not decision.changes
+        assert Reason.UPDATE_RATE not in [step.reason for step in decision.steps]
 
 
 class TestWhichUpdatesCount:
