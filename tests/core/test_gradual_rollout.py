@@ -81,17 +81,17 @@ class TestALossOverDays:
 
     def test_is_none_if_as_many_are_late_in_the_other_hours(self):
         found = Compared(lambda _active, minute: float(in_each_hour(minute)))
-        found.run(7)
+        found.run(2)
         assert found.rollout.verdict is RolloutVerdict.RUNNING
 
     def test_is_none_if_fewer_are_late_than_before_although_the_slo_allows_fewer_still(self):
         found = Compared(lambda active, minute: (0.8 if active else 1.0) * in_each_hour(minute))
-        found.run(7)
+        found.run(2)
         assert found.rollout.verdict is RolloutVerdict.RUNNING
 
     def test_is_none_within_what_the_slo_allows(self):
         found = Compared(lambda active, minute: 0.55 * (active and in_each_hour(minute)))
-        found.run(7)
+        found.run(2)
         assert found.rollout.verdict is RolloutVerdict.RUNNING
 
     def test_does_not_count_against_a_rule_that_an_operator_has_resumed(self):
@@ -251,6 +251,10 @@ class TestASavedState:
         waits = replace(self.BEGUN, verdict=RolloutVerdict.WAITING)
         known = {"waits": waits, "reverted": self.REVERTED}
         assert begun_already(known) == {"reverted": self.REVERTED}
+
+
+def test_a_rollout_that_waits_takes_nothing_for_what_ran_before():
+    assert begun("elser", HOURS, 0.0, Setting(9), waits=True).before is None
 
 
 def test_a_rule_never_acts_where_what_ran_before_is_unknown_or_while_it_waits():

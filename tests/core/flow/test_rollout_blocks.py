@@ -15,9 +15,10 @@ from autoscaler.core.decision import (
 from autoscaler.core.flow.cycle import begin_cycle, end_cycle
 from autoscaler.core.flow.shadowing import only_totals
 from autoscaler.core.gradual_rollout import continued, restarted, waiting
-from autoscaler.core.instructions import Instructions, Override
+from autoscaler.core.instructions import Instructions, Override, Pause, PausedChanges
 from autoscaler.core.rollout_hours import RolloutHours, block_at, is_active
 from autoscaler.core.rollout_status import RolloutEventKind, RolloutVerdict, rollout_text
+from autoscaler.core.selection import ScaleToZero, ZeroMethod
 from autoscaler.core.shadow import ShadowAccount, ShadowTotals
 from autoscaler.core.slo.policy import SloPolicy
 from autoscaler.core.state import Shadow, State
@@ -45,6 +46,9 @@ class Simulated:
         self.missing, self.created_at = False, 1.0
         self.lost = 0  # allocations that ran, on a node that has gone
         self.open_schedules = set()
+        self.blind_s = {}
+        self.utc_offsets_s = {"UTC": 0.0}
+        self.refuses = False  # each update, because there is no capacity
 
     @property
     def rollout(self):
@@ -78,15 +82,22 @@ class Simulated:
         stats = replace(stats, server_created_at=self.created_at)
         seen = observation(self.at, stats)
         cycle = begin_cycle(
-            self.state, seen, policy(self.rule), lambda _at, _schedules: self.open_schedules
+            self.state,
+            seen,
+            policy(self.rule),
+            lambda _at, _schedules: self.open_schedules,
+            self.blind_s,
+            lambda _at, timezone: self.utc_offsets_s[timezone],
         )
         (self.decision,) = cycle.plan.decisions
         self.events += cycle.plan.rollout_events
         sent = {}
         for update in cycle.updates:
             self.changes.append(update.change)
-            self.apply(update.change)
-            sent["elser"] = outcome(update, OutcomeKind.ACCEPTED)
+            if not self.refuses:
+                self.apply(update.change)
+            kind = OutcomeKind.NO_CAPACITY if self.refuses else OutcomeKind.ACCEPTED
+            sent["elser"] = outcome(update, kind)
         _, self.state = end_cycle(cycle.plan, sent, cycle.state)
 
     def apply(self, change):
@@ -504,3 +515,190 @@ def test_nor_after_a_state_that_is_too_old_and_has_only_the_totals_of_a_dry_run(
     simulated.at, simulated.rule = later, replace(simulated.rule, observe_only=EXPIRED)
     simulated.run(60)
     assert simulated.rollout.before == Setting(9)
+
+
+SETTING = AdaptiveAllocations(enabled=True, minimum=1, maximum=9)
+
+
+class TestWhatRanBefore:
+    def test_is_unknown_while_a_deployment_has_no_allocations_and_nothing_is_changed(self):
+        simulated = Simulated(allocations=0, per_s=0.0)
+        simulated.run(2 * HOUR)
+        assert (simulated.rollout.before, simulated.changes) == (None, [])
+        simulated.allocations = 3
+        simulated.run(60)
+        assert simulated.rollout.before == Setting(3)
+
+    def test_is_kept_while_a_dry_run_cannot_read_what_runs(self):
+        simulated = Simulated(allocations=9, dry_run=True)
+        simulated.run(60)
+        simulated.allocations, simulated.per_s = 0, 0.0
+        simulated.run(60)
+        assert simulated.rollout.before == Setting(9)
+
+    def test_does_not_follow_another_writer_in_the_hour_of_the_rule(self):
+        simulated = Simulated(allocations=9, max_allocations=9, min_allocations=9)
+        simulated.until(active=True)
+        simulated.run(60)
+        simulated.allocations = 7
+        simulated.run(60)
+        assert simulated.rollout.before == Setting(9)
+        simulated.rule = replace(simulated.rule, observe_only=EXPIRED)
+        simulated.run(60)
+        assert simulated.rollout.before == Setting(9)
+
+    def test_follows_one_who_enables_adaptive_allocations_in_any_hour(self):
+        simulated = Simulated(allocations=9)
+        simulated.until(active=True)
+        simulated.run(60)
+        simulated.adaptive = SETTING
+        simulated.run(60)
+        assert simulated.rollout.before == Setting(None, 1, 9)
+
+    def test_returns_below_the_minimum_of_the_rule_too(self):
+        simulated = Simulated(allocations=2, per_s=5.0, min_allocations=5)
+        simulated.until(active=True)
+        simulated.run(120)
+        assert simulated.allocations >= 5
+        simulated.until(active=False)
+        simulated.run(60)
+        assert simulated.allocations == 2
+
+    def test_is_not_scaled_to_zero_by_the_rule(self):
+        zero = ScaleToZero(120.0, ZeroMethod.STOP)
+        simulated = Simulated(allocations=9, per_s=0.0, zero=zero)
+        first = block_at(simulated.at + 10.0, 0.0)
+        while block_at(simulated.at + 10.0, 0.0) == first:
+            simulated.poll()
+        assert (simulated.allocations, simulated.changes) == (9, [])
+
+    def test_stays_as_it_is_after_many_blind_cycles_too(self):
+        simulated = Simulated(allocations=9, blind_allocations=12)
+        simulated.run(60)
+        simulated.missing, simulated.blind_s = True, {"elser": HOUR}
+        simulated.run(300)
+        assert (simulated.allocations, simulated.changes) == (9, [])
+
+    def test_does_not_change_by_learning_when_the_deployment_was_created(self):
+        simulated = Simulated(allocations=9)
+        simulated.created_at = None
+        simulated.run(60)
+        simulated.created_at = 5.0
+        simulated.run(60)
+        assert simulated.kinds() == [RolloutEventKind.BEGUN]
+
+
+class TestWhatIsNotCompared:
+    def unchanged(self, simulated, seconds=600):
+        before = simulated.rollout
+        simulated.run(seconds)
+        after = simulated.rollout
+        return (after.active_totals, after.before_totals) == (
+            before.active_totals,
+            before.before_totals,
+        )
+
+    def test_hours_that_are_not_listed(self):
+        simulated = Simulated(allocations=9, rollout=replace(HOURS, hours=(5, 6)))
+        simulated.run(300)
+        assert simulated.rollout.before_totals.requests == 0.0
+
+    def test_what_follows_a_revert(self):
+        assert self.unchanged(reverted(), 3 * HOUR)
+
+    def test_an_override(self):
+        simulated = Simulated(allocations=9)
+        simulated.run(300)
+        override = Override(
+            allocations=9, since=simulated.at, until=simulated.at + HOUR, by="alice"
+        )
+        given = Instructions(overrides={"elser": override})
+        simulated.state = replace(simulated.state, instructions=given)
+        assert self.unchanged(simulated)
+
+    def test_a_pause(self):
+        simulated = Simulated(allocations=9)
+        simulated.run(300)
+        pause = Pause(
+            changes=PausedChanges.EVERYTHING,
+            since=simulated.at,
+            until=simulated.at + HOUR,
+            by="alice",
+        )
+        given = Instructions(pauses={"elser": pause})
+        simulated.state = replace(simulated.state, instructions=given)
+        assert self.unchanged(simulated)
+
+    def test_what_another_writer_has_set_while_it_is_respected(self):
+        simulated = Simulated(allocations=9, external_change_hold_s=HOUR)
+        simulated.until(active=True)
+        simulated.run(300)
+        simulated.allocations = 12
+        assert self.unchanged(simulated)
+
+    def test_adaptive_allocations_that_another_writer_has_enabled(self):
+        simulated = Simulated(allocations=9)
+        simulated.until(active=True)
+        simulated.run(300)
+        simulated.adaptive = SETTING
+        simulated.poll()
+        assert self.unchanged(simulated)
+
+    def test_an_hour_in_which_what_ran_before_has_not_returned(self):
+        simulated = Simulated(allocations=2, per_s=40.0)
+        simulated.until(active=True)
+        simulated.run(300)
+        assert simulated.allocations > 2
+        simulated.refuses = True
+        simulated.until(active=False)
+        assert self.unchanged(simulated)
+
+
+class TestLateRequestsThatWereToBeExpected:
+    def test_are_those_with_as_many_allocations_as_before(self):
+        """Also once the queue is full, when nothing is known of what callers repeat."""
+        simulated = Simulated(allocations=2, per_s=10.0, min_allocations=2, max_allocations=2)
+        simulated.until(active=True)
+        simulated.per_s = 25.0
+        simulated.run(900)
+        assert simulated.rollout.active_totals.late > 10_000.0
+        assert simulated.rollout.before_totals.late == 0.0
+        assert simulated.rollout.verdict is RolloutVerdict.RUNNING
+
+    def test_are_none_that_only_repeated_requests_would_have_caused(self):
+        """10 in a second are served, and what ran before would have served them without a queue."""
+        simulated = Simulated(allocations=3, per_s=20.0, max_allocations=1)
+        simulated.until(active=True)
+        simulated.per_s = 40.0
+        simulated.run(900)
+        assert simulated.rollout.verdict is RolloutVerdict.REVERTED
+
+    @pytest.mark.parametrize("maximum", [9, None])
+    def test_are_none_where_adaptive_allocations_would_have_been_more(self, maximum):
+        found = AdaptiveAllocations(enabled=True, minimum=1, maximum=maximum)
+        simulated = Simulated(
+            allocations=6, adaptive=found, take_over=True, per_s=21.0, max_allocations=2
+        )
+        simulated.until(active=True)
+        simulated.run(900)
+        assert simulated.rollout.verdict is RolloutVerdict.REVERTED
+
+
+def test_hours_are_those_of_the_time_zone_of_the_rule():
+    hours = replace(HOURS, hours=(5,), timezone="Asia/Kolkata")  # 5.5 h ahead: 23:30 to 00:30
+    simulated = Simulated(allocations=9, rollout=hours)
+    simulated.utc_offsets_s = {"Asia/Kolkata": 5.5 * HOUR}
+    simulated.run(60)
+    assert simulated.decision.rollout.listed
+    status = simulated.decision.rollout
+    assert status.next_active_at % (24 * HOUR) == 23.5 * HOUR
+    simulated.run(HOUR / 2)
+    assert not simulated.decision.rollout.listed
+
+
+def test_a_rollout_is_forgotten_with_a_deployment_that_is_away_for_90_days():
+    simulated = reverted()
+    for days, is_known in ((89, True), (91, False)):
+        later = observation(simulated.at + days * 24 * HOUR)
+        cycle = begin_cycle(simulated.state, later, policy(simulated.rule))
+        assert bool(cycle.state.rollouts) is is_known
