@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 MAX_SILENCE_S = 300.0
 """Seconds after which a line is printed though less than a tenth was finished meanwhile."""
@@ -28,10 +28,20 @@ def progress_on(
     if not console.is_terminal:
         yield _Lines(console, label, clock)
         return
-    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn(label),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[remaining]}"),
+    )
     with Progress(*columns, console=console, transient=True) as bar:
-        shown = bar.add_task(label, total=total)
-        yield lambda done, total: bar.update(shown, completed=done, total=total)
+        shown, began = bar.add_task(label, total=total, remaining=""), clock()
+
+        def progress(done: int, total: int) -> None:
+            remaining = _remaining_text(done, total, clock() - began)
+            bar.update(shown, completed=done, total=total, remaining=remaining)
+
+        yield progress
 
 
 class _Lines:
@@ -47,20 +57,22 @@ class _Lines:
         if tenths > self._tenths or now - self._printed >= MAX_SILENCE_S:
             self._tenths, self._printed = tenths, now
             text = f"{self._label}: {done} of {total}"
-            text += _remaining_text((now - self._began) / done * (total - done))
+            remaining = _remaining_text(done, total, now - self._began)
+            text += remaining and f", {remaining}"
             self._console.print(text, highlight=False, markup=False)
 
 
-def _remaining_text(remaining_s: float) -> str:
+def _remaining_text(done: int, total: int, elapsed_s: float) -> str:
+    """By the time that all finished ones took together: several workers finish at about the same
+    time, so that the time between the last two says nothing.
+
+    >>> _remaining_text(1, 2, 59.0), _remaining_text(1, 2, 170.0), _remaining_text(2, 52, 3600.0)
+    ('', 'about 3 min remain', 'about 25.0 h remain')
     """
-    >>> _remaining_text(59.0), _remaining_text(170.0), _remaining_text(90_000.0)
-    ('', ', about 3 min remain', ', about 25.0 h remain')
-    """
+    remaining_s = elapsed_s / max(done, 1) * (total - done)
     if remaining_s < MIN_REMAINING_S:
         return ""
     minutes = remaining_s / 60.0
     return (
-        f", about {minutes:.0f} min remain"
-        if minutes < 90
-        else f", about {minutes / 60:.1f} h remain"
+        f"about {minutes:.0f} min remain" if minutes < 90 else f"about {minutes / 60:.1f} h remain"
     )

@@ -260,7 +260,7 @@ def calibrate(path: Path | None, *, directory: Path | None, **given: Any) -> Non
     named.
     """
     ensure_installed()
-    from autoscaler.replay.calibration.files import write_files
+    from autoscaler.replay.calibration.files import ensure_replaceable, write_files
     from autoscaler.replay.calibration.fits import calibration_of
     from autoscaler.replay.calibration.table import show
     from autoscaler.replay.engine import ReplayOptions, tasks_of
@@ -270,6 +270,8 @@ def calibrate(path: Path | None, *, directory: Path | None, **given: Any) -> Non
     planned = tasks_of(written, source.lines(warn), options)
     if not planned.tasks:
         raise UserError(source.nothing(planned.left_out))
+    if directory is not None:
+        ensure_replaceable([task.name for task in planned.tasks], directory)
     found = [calibration_of(task) for task in planned.tasks]
     if directory is not None:
         try:

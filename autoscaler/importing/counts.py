@@ -25,6 +25,13 @@ class CountKind(StrEnum):
 MAX_COUNT = 2.0**53
 """Requests of an interval; whole numbers are exact until then."""
 
+MIN_RISES = 20
+"""Rises of a series from which on it may be a counter. 20: no load rises in each of so many steps
+by whole numbers."""
+
+MAX_FALLS = 0.05
+"""Falls of a counter per rise: at restarts of what counts."""
+
 MAX_SERVICE_TIME_S, MAX_ALLOCATIONS = 3_600.0, 100_000.0
 
 Values = Mapping[str, Mapping[float, float]]
@@ -61,6 +68,27 @@ def by_deployment(
     return values
 
 
+class _Course:
+    """How the values of one deployment go on, one after the other."""
+
+    def __init__(self) -> None:
+        self._last: float | None = None
+        self._rises = self._falls = 0
+        self._whole = True
+
+    def add(self, value: float) -> None:
+        if self._last is not None:
+            self._rises += value > self._last
+            self._falls += value < self._last
+        self._whole = self._whole and value.is_integer()
+        self._last = value
+
+    @property
+    def is_like_a_counter(self) -> bool:
+        often = self._rises >= MIN_RISES and self._falls <= MAX_FALLS * self._rises
+        return self._whole and often
+
+
 class CountedLoad:
     """Makes intervals, one part of the period after the other."""
 
@@ -71,6 +99,19 @@ class CountedLoad:
         self._issue = str(DataIssue.COUNTER_DECREASED if is_counter else DataIssue.IMPLAUSIBLE)
         self._total: dict[str, tuple[float, float]] = {}  # the last instant and value of a counter
         self._remainder: dict[str, float] = {}
+        self._courses: dict[str, _Course] = {}
+
+    def doubts(self) -> Iterator[str]:
+        """Why the values may not be what they are said to be."""
+        if self._kind is CountKind.COUNTER:
+            return
+        rising = [id_ for id_, course in self._courses.items() if course.is_like_a_counter]
+        if rising:
+            which = "the deployment" if len(self._courses) == 1 else f"{len(rising):,} deployments"
+            yield (
+                f"the values of --arrivals for {which} only rise, as all requests so far do: if "
+                f"they are that, import them with --arrivals-are counter, not {self._kind}"
+            )
 
     def intervals(
         self, arrivals: Values, service_times: Values, allocations: Values
@@ -85,6 +126,7 @@ class CountedLoad:
             (at, id_, value) for id_, values in arrivals.items() for at, value in values.items()
         )
         for at, id_, value in entries:
+            self._courses.setdefault(id_, _Course()).add(value)
             interval_s, count = self._count(id_, at, value)
             if interval_s <= 0.0:
                 continue

@@ -211,7 +211,7 @@ async def _counted(
             f"{options.access.url} has no values of {printable(counted.arrivals)} in that time; "
             "check the query and --from"
         )
-    return [_OTHER_METRIC]
+    return [_OTHER_METRIC, *load.doubts()]
 
 
 def _selector(metric: str, matchers: tuple[str, ...]) -> str:

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -189,6 +190,17 @@ class TestProgress:
         with progress_on(console, "runs", total=4):
             pass
         assert "0/4" in console.file.getvalue()
+
+    def test_workers_that_finish_together_do_not_shorten_the_remaining_time(self):
+        now = [0.0]
+        console = Console(file=io.StringIO(), force_terminal=True, width=80)
+        with progress_on(console, "runs", clock=lambda: now[0], total=100) as progress:
+            now[0] = 600.0
+            progress(1, 100)
+            now[0] = 601.0
+            progress(2, 100)
+        shown = console.file.getvalue()
+        assert "2/100 about 8.2 h remain" in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
 
     def test_on_a_terminal_it_is_a_bar_that_is_cleared(self):
         console = Console(file=io.StringIO(), force_terminal=True, width=80)

@@ -66,3 +66,33 @@ def test_a_count_that_no_metric_of_requests_has_is_unknown(kind, value):
 def test_service_times_and_allocations_that_no_cluster_has_are_unknown(value):
     (found,) = intervals(CountKind.COUNT, {60.0: 5.0}, {60.0: value}, {60.0: value})
     assert (found.arrivals, found.busy_s, found.requested, found.running) == (5, None, None, None)
+
+
+RISING = {60.0 * n: 7.0 * n for n in range(1, 60)}
+
+
+def doubts(kind, values):
+    load = CountedLoad(kind, 60.0)
+    list(load.intervals({"e5": values}, {}, {}))
+    return list(load.doubts())
+
+
+@pytest.mark.parametrize("kind", [CountKind.RATE, CountKind.COUNT])
+def test_a_counter_that_is_taken_for_a_rate_is_doubted(kind):
+    (sentence,) = doubts(kind, RISING)
+    assert sentence.endswith(f"import them with --arrivals-are counter, not {kind}")
+    restarted = RISING | {60.0 * (60 + n): 7.0 * n for n in range(60)}
+    assert doubts(kind, restarted) == [sentence]
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (CountKind.COUNTER, RISING),
+        (CountKind.RATE, {at: value + 0.5 for at, value in RISING.items()}),  # rising load
+        (CountKind.COUNT, {60.0 * n: 5.0 for n in range(1, 60)}),
+        (CountKind.COUNT, {60.0 * n: 5.0 + n % 3 for n in range(1, 60)}),
+    ],
+)
+def test_other_values_are_not_doubted(kind, values):
+    assert doubts(kind, values) == []

@@ -13,8 +13,13 @@ import numpy as np
 
 from autoscaler.backtest.results.file import write
 from autoscaler.core.units import duration_text
+from autoscaler.errors import UserError
+from autoscaler.files import open_regular
 from autoscaler.replay.calibration.fits import DeploymentFit
 from autoscaler.text import printable
+
+MARK = "# Fitted by `autoscaler calibrate`"
+"""The beginning of each file, by which a later calibration knows that it may be replaced."""
 
 BIN_S = 60.0
 """Seconds of a bin of the trace."""
@@ -33,6 +38,38 @@ LIMITS = {"service_time": (0.001, 3600.0), "load": (0.0, 3600.0), "timeout": (0.
 MAX_CV = 10.0
 
 
+def ensure_replaceable(deployments: Iterable[str], directory: Path) -> None:
+    """Check that no file is replaced but those of former calibrations: a deployment may have the
+    name of a configuration or of the file of counts that it was imported from.
+
+    Raises:
+        UserError: there is such a file.
+    """
+    for deployment in deployments:
+        for path in _paths(deployment, directory):
+            if not _is_replaceable(path):
+                raise UserError(
+                    f"{path} exists, and `autoscaler calibrate` did not write it; name another "
+                    "directory with --to-dir"
+                )
+
+
+def _is_replaceable(path: Path) -> bool:
+    try:
+        with open_regular(path) as file:
+            return file.read(len(MARK)) == MARK.encode()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+
+
+def _paths(deployment: str, directory: Path) -> tuple[Path, Path]:
+    """Of the scenario, and of the trace."""
+    name = file_name(deployment)
+    return directory / f"{name}.toml", directory / f"{name}.csv"
+
+
 def write_files(
     calibrations: Iterable[DeploymentFit], directory: Path
 ) -> Iterator[tuple[DeploymentFit, Path, Path]]:
@@ -42,8 +79,7 @@ def write_files(
         UserError: one of them cannot be written.
     """
     for each in calibrations:
-        name = file_name(each.deployment)
-        scenario, trace = directory / f"{name}.toml", directory / f"{name}.csv"
+        scenario, trace = _paths(each.deployment, directory)
         write(scenario, scenario_text(each))
         write(trace, trace_text(each))
         yield each, scenario, trace
@@ -69,7 +105,7 @@ def scenario_text(fit: DeploymentFit) -> str:
     scenario, record = fit.scenario, fit.record
     begin, end = (datetime.fromtimestamp(at, UTC) for at in (record.since, record.until))
     lines = [
-        f"# Fitted by `autoscaler calibrate` to the record of {printable(fit.deployment)}",
+        f"{MARK} to the record of {printable(fit.deployment)}",
         f"# from {begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC.",
         *(f"# CONTRADICTED by the record: {printable(each)}." for each in fit.failures),
         *(f"# Not known: {printable(each)}." for each in fit.assumptions),
@@ -153,7 +189,7 @@ def trace_text(fit: DeploymentFit) -> str:
     so_far = np.concatenate([[0.0], np.cumsum(record.arrivals)])
     at_bins = np.interp(np.arange(count + 1) * BIN_S, edges_s, so_far)
     requests = np.diff(np.round(at_bins)).astype(np.int64)
-    lines = [f"# name: {printable(fit.deployment)}", "t_seconds,requests"]
+    lines = [MARK, f"# name: {printable(fit.deployment)}", "t_seconds,requests"]
     lines += [f"{index * BIN_S:g},{each}" for index, each in enumerate(requests.tolist())]
     return "\n".join(lines) + "\n"
 

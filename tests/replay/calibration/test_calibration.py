@@ -154,6 +154,26 @@ def test_hostile_ids_reach_neither_the_terminal_nor_the_files(tmp_path, monkeypa
     assert len(list((tmp_path / "fits").iterdir())) == 2
 
 
+@pytest.mark.parametrize("name", ["config.toml", "config.csv"])
+def test_files_that_are_not_of_a_calibration_are_not_replaced(tmp_path, monkeypatch, lines, name):
+    """A deployment may have the name of the configuration, or of the counts it is imported from."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rules").write_text(CONFIG)
+    named = [replace(each, deployment="config") for each in lines[2:500]]
+    write_intervals(tmp_path / "load.jsonl", [lines[0], *named])
+    (tmp_path / name).write_text("of the operator")
+    given = ["--config", "rules", "--intervals", "load.jsonl", "--to-dir", "."]
+    ran = CliRunner().invoke(main, ["calibrate", *given])
+    assert ran.exit_code == 1
+    assert f"{name} exists, and `autoscaler calibrate` did not write it" in ran.stderr
+    assert (tmp_path / name).read_text() == "of the operator"
+    assert len(list(tmp_path.iterdir())) == 3
+    (tmp_path / name).unlink()
+    for _ in range(2):  # its own files are replaced
+        ran = CliRunner().invoke(main, ["calibrate", *given])
+        assert ran.exit_code == 0, ran.output
+
+
 def test_a_directory_that_cannot_be_made_is_a_sentence(tmp_path, monkeypatch, lines):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.toml").write_text(CONFIG)
