@@ -120,7 +120,7 @@ def _of_quick(sample: Sample, before: DeploymentStats, after: DeploymentStats) -
     arrived = quick + _computed_at_most(before, after)
     rate_per_s = arrived / sample.interval_s / max(1, processes)
     busy_s = sample.interval_s * _busy_allocations(before, after)
-    least_s, most_s = busy_s / max(1, arrived), busy_s / quick
+    least_s, most_s = busy_s / arrived, busy_s / quick
     for _ in range(20):  # to a millionth of the range
         middle_s = math.sqrt(least_s * most_s)
         late = (1.0 + rate_per_s * middle_s * SERVICE_SCV) ** (-1.0 / SERVICE_SCV)

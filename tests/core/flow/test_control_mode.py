@@ -6,6 +6,7 @@ from msgspec.structs import replace
 from autoscaler.core.decision import Mode, OutcomeKind, SetAllocations, SetBounds, Start, Stop
 from autoscaler.core.explanation import explain
 from autoscaler.core.flow.control_mode import change_for
+from autoscaler.core.flow.effect import hold_s
 from autoscaler.core.flow.feedback import apply_outcomes
 from autoscaler.core.flow.planning import plan
 from autoscaler.core.flow.transition import ADAPTIVE_TIMEOUT_S
@@ -416,3 +417,14 @@ class TestZero:
         decisions = stage.for_seconds(HALF_AN_HOUR_S + 100.0)
         assert stage.adaptive.minimum == 1
         assert "but scale to zero is not safe" in explain(decisions[-1])
+
+
+@pytest.mark.parametrize(
+    ("configured_s", "holds_s"), [(0.0, [0.0, 0.0, 60.0, 120.0]), (300.0, [300.0, 300.0, 600.0])]
+)
+def test_a_change_of_a_second_writer_is_respected_twice_as_long_as_the_one_before(
+    configured_s, holds_s
+):
+    respecting = rule(external_change_hold_s=configured_s)
+    found = [hold_s(respecting, times) for times in range(1, len(holds_s) + 1)]
+    assert found == holds_s

@@ -371,6 +371,16 @@ def test_an_override_precedes_the_hours():
     assert simulated.rollout.before == Setting(9)
 
 
+def test_an_override_is_within_the_bounds_of_the_rule_in_any_hour():
+    simulated = Simulated(allocations=30, max_allocations=8)
+    simulated.run(60)
+    override = Override(allocations=20, since=simulated.at, until=simulated.at + HOUR, by="alice")
+    given = Instructions(overrides={"elser": override})
+    simulated.state = replace(simulated.state, instructions=given)
+    simulated.run(60)
+    assert simulated.allocations == 8
+
+
 def test_nothing_is_taken_away_while_data_is_missing():
     simulated = Simulated(allocations=2, per_s=40.0)
     simulated.until(active=True)

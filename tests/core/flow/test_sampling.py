@@ -56,15 +56,17 @@ def test_the_service_time_of_young_processes_alone_leaves_out_cache_hits():
     assert measured.timed_busy_s / measured.timed == pytest.approx(0.05)
 
 
-def test_a_young_process_is_not_timed_while_an_older_one_is():
+@pytest.mark.parametrize("last_access_at", [5_000.0, None])
+def test_a_young_process_is_not_timed_while_an_older_one_is(last_access_at):
+    """Nor one of an unknown age."""
     old = node("old", server_started_at=1_000.0, server_last_access_at=5_000.0)
-    young = node("young", server_started_at=4_970.0, server_last_access_at=5_000.0)
+    young = node("young", server_started_at=4_970.0, server_last_access_at=last_access_at)
     after = deployment(
         node("old", completed=100, mean_inference_s=0.04),
         node(
             "young",
             server_started_at=4_970.0,
-            server_last_access_at=5_000.0,
+            server_last_access_at=last_access_at,
             completed=50,
             mean_inference_s=0.2,
         ),

@@ -15,7 +15,7 @@ from autoscaler.core.flow.saturation import CORRECTION, with_service_time_of_tot
 from autoscaler.core.policies import UtilisationPolicy
 from autoscaler.core.slo.policy import SloPolicy
 from autoscaler.core.state import DeploymentState, State
-from tests.observations import deployment, node, observation, outcome, policy, rule
+from tests.observations import deployment, loading, node, observation, outcome, policy, rule
 
 POLICIES = [UtilisationPolicy(target=0.7, load_window_s=60.0), SloPolicy()]
 both = pytest.mark.parametrize("built_in", POLICIES, ids=["utilisation", "slo"])
@@ -221,3 +221,32 @@ def test_quick_requests_in_the_totals_are_left_out_of_their_mean(quick, timeouts
     timed = with_service_time_of_totals(seen, before, after)
     service_time_s = timed.timed_busy_s / timed.timed
     assert service_time_s == pytest.approx(0.7 * (1.0 / 0.7) ** CORRECTION, rel=0.02)
+
+
+@pytest.mark.parametrize("others", [(), (loading(),)], ids=["alone", "beside one that starts"])
+def test_the_service_time_is_the_one_with_which_as_many_requests_are_quick_enough(others):
+    """Of 400 arrivals in 40 s, four busy allocations can compute 320 of 0.5 s. With these times, a
+    fraction of 1 / 3.5² begins before it is given up and ends before the next one is: 26. Before
+    the overload, requests took 0.3 s."""
+    quick, earlier_ones, interval_s = 26, 1000, 40.0
+    earlier = node(
+        allocations=4,
+        pending=50,
+        completed=earlier_ones,
+        busy_s=0.3 * earlier_ones - 0.1 * quick,
+        server_started_at=1_000.0,
+        server_last_access_at=1_000_000.0,
+    )
+    later = replace(
+        earlier,
+        completed=earlier_ones + quick,
+        busy_s=0.3 * earlier_ones,
+        timeouts=400 - quick,
+        server_last_access_at=1_000_000.0 + interval_s,
+    )
+    before, after = deployment(earlier, *others), deployment(later, *others)
+    seen = sample(before, after, at=interval_s, interval_s=interval_s)
+    timed = with_service_time_of_totals(seen, before, after)
+    totals_s = 0.3 * earlier_ones / (earlier_ones + quick)
+    expected_s = totals_s * (0.5 / totals_s) ** CORRECTION
+    assert timed.timed_busy_s / timed.timed == pytest.approx(expected_s, rel=0.02)

@@ -61,6 +61,15 @@ def test_a_weekly_profile_is_known_after_a_week():
         assert interpolated(profile, middle(profile.slot + 2)) == pytest.approx(expected, rel=0.02)
 
 
+def test_the_daily_profile_is_the_median_of_the_last_three_days_alone():
+    """And not of this day a week ago, which is the entry of the week's profile."""
+    of_day = {1: 100.0, 5: 3.0, 6: 4.0, 7: 2.0}
+    profile = profile_of(
+        lambda slot: of_day.get((slot - FIRST) // SLOTS_PER_DAY, 1.0), 8 * SLOTS_PER_DAY + 24
+    )
+    assert (profile.daily[-1], profile.weekly[-1]) == (3.0, 100.0)
+
+
 def test_a_busier_day_raises_its_profile():
     profile = profile_of(
         lambda slot: daily(slot) * (2.0 if slot >= FIRST + SLOTS_PER_DAY else 1.0),

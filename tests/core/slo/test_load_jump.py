@@ -56,8 +56,9 @@ def test_it_began_at_least_one_service_time_ago():
     assert rate_after(30, service_time_s=5.0) == pytest.approx(30 / 5.0, rel=0.05)
 
 
-def test_without_a_queue_it_may_have_begun_with_the_interval():
-    assert rate_after(30, running=30) == pytest.approx(30 / INTERVAL_S, rel=0.05)
+@pytest.mark.parametrize("running", [30, 40])
+def test_without_a_queue_it_may_have_begun_with_the_interval(running):
+    assert rate_after(30, running=running) == pytest.approx(30 / INTERVAL_S, rel=0.05)
 
 
 def test_what_has_been_learned_already_is_not_counted_again():
