@@ -1,4 +1,4 @@
-"""The totals of dry runs: how long they are kept, and which ones are after a saved state is read."""
+"""The totals of dry runs: how long they are kept, and which there are after a state is read."""
 
 import pytest
 from msgspec.structs import replace
