@@ -17,10 +17,11 @@ MAX_CALLS = 12
 STORM_CYCLES = 20
 """At most 12 calls of one deployment in 20 cycles."""
 
-MAX_REFUSED = 10
+MAX_REFUSED = 11
 REFUSED_WITHIN_S = 600.0
-"""Refused calls of one deployment within ten minutes. Waits that double from ten seconds, and the
-attempts after visible changes, are fewer."""
+"""Refused calls of one deployment within ten minutes. Of waits that double from ten seconds there
+are six in them, and of those between attempts after visible changes, which double from fifteen,
+five."""
 
 BACKED_OFF = 6
 BACKED_OFF_S = 25.0
@@ -213,7 +214,9 @@ def back_off(trace: Trace, cycle: Cycle) -> str:
         refused = [
             calls
             for each in trace.of(change.daemon)
-            if each.at > since and (calls := _refused_calls(each, change.deployment_id))
+            if each.at > since
+            and not _is_created_again(change.deployment_id, each, cycle)
+            and (calls := _refused_calls(each, change.deployment_id))
         ]
         if len(refused) > MAX_REFUSED:
             texts = _texts([calls[-1] for calls in refused])
@@ -229,6 +232,18 @@ def _increased_at(trace: Trace, change: Request) -> float:
         if each.executed_with == 200 and (each.allocations or 0) > (each.requested_before or 0)
     ]
     return increased[-1] if increased else -inf
+
+
+def _is_created_again(deployment_id: str, then: Cycle, now: Cycle) -> bool:
+    """Whether a deployment is another one than it was: refusals of that one do not count."""
+    created = [
+        stats.server_created_at
+        for each in (then, now)
+        if each.observation is not None
+        and (stats := each.observation.deployments.get(deployment_id)) is not None
+        and stats.server_created_at is not None
+    ]
+    return len(set(created)) == 2
 
 
 def _refused_calls(cycle: Cycle, deployment_id: str) -> list[Request]:

@@ -8,7 +8,6 @@ from msgspec.structs import replace
 from autoscaler.core.decision import (
     Change,
     ExternalChange,
-    Mode,
     SetAllocations,
     SetBounds,
     Start,
@@ -37,10 +36,6 @@ def hold_paused(proposed: int, context: ConstraintContext) -> Step | None:
     """Keep the allocations while an operator has paused such changes."""
     if proposed == context.current or not context.pauses:
         return None
-    adaptive = context.stats.adaptive
-    if context.rule.mode is Mode.BOUNDS and (adaptive is None or not adaptive.enabled):
-        # They would be enabled, which may raise and lower the allocations; see `_directions`.
-        return _pause_step(context.pauses[0], proposed, context.current, context.at)
     return paused_step(proposed, context.current, context.pauses, context.at)
 
 
@@ -134,27 +129,26 @@ def _holds(pause: Pause, *, raises: bool, lowers: bool) -> bool:
 
 
 def _directions(change: Change, stats: DeploymentStats | None) -> tuple[bool, bool]:
-    """Whether a change raises, and whether it lowers what the deployment has or may have. One that
-    enables adaptive allocations may do both."""
-    requested = 0 if stats is None else stats.allocations or 0
-    match change:
-        case SetAllocations(allocations=allocations):
-            return allocations > requested, allocations < requested
-        case SetBounds(minimum=minimum, maximum=maximum):
-            adaptive = None if stats is None else stats.adaptive
-            if adaptive is None or not adaptive.enabled:
-                return True, True
-            unlimited = maximum or math.inf
-            before = adaptive.minimum or 0, adaptive.maximum or unlimited
-            after = minimum, unlimited
-            return (
-                any(new > old for new, old in zip(after, before, strict=True)),
-                any(new < old for new, old in zip(after, before, strict=True)),
-            )
-        case Stop():
-            return False, True
-        case Start():
-            return True, False
+    """Whether a change raises, and whether it lowers what the deployment has or may have. Adaptive
+    allocations that it enables may choose any number within the bounds."""
+    if isinstance(change, Stop):
+        return False, True
+    if isinstance(change, Start):
+        return True, False
+    requested = 0 if stats is None else stats.allocations
+    if requested is None:
+        return True, True
+    if isinstance(change, SetAllocations):
+        return change.allocations > requested, change.allocations < requested
+    adaptive, maximum = None if stats is None else stats.adaptive, change.maximum or math.inf
+    if adaptive is None or not adaptive.enabled:
+        return maximum > requested, change.minimum < requested
+    before = adaptive.minimum or 0, adaptive.maximum or maximum
+    after = change.minimum, maximum
+    return (
+        any(new > old for new, old in zip(after, before, strict=True)),
+        any(new < old for new, old in zip(after, before, strict=True)),
+    )
 
 
 def superseded(changed: ExternalChange | None, override: Override) -> ExternalChange | None:

@@ -97,17 +97,31 @@ class TestPauses:
 class TestPausesWithAdaptiveAllocations:
     """Their bounds are two numbers, and a change may raise one of them and lower the other."""
 
-    def test_one_direction_also_holds_that_they_are_enabled_and_says_so(self):
-        watch = Watch(allocations=1, mode=Mode.BOUNDS)
-        for changes in ("increases", "decreases"):
-            instruct(watch, paused(changes))
-            decision = watch.decide(3)
-            assert (decision.desired, decision.change) == (1, None)
-            assert f"held: {changes} are paused by alice" in explain(decision)
+    @pytest.mark.parametrize(
+        ("changes", "recommended", "change"),
+        [
+            ("decreases", 6, SetBounds(6, 8)),
+            ("decreases", 4, SetBounds(4, 8)),
+            ("decreases", 2, SetBounds(4, 8)),
+            ("increases", 6, None),
+            ("increases", 4, None),
+            ("increases", 2, None),  # they might choose up to 8
+        ],
+    )
+    def test_they_are_enabled_only_if_their_bounds_permit_no_change_in_a_paused_direction(
+        self, changes, recommended, change
+    ):
+        watch = Watch(allocations=4, mode=Mode.BOUNDS, max_allocations=8, shrink_factor=10.0)
+        instruct(watch, paused(changes))
+        decision = watch.decide(recommended)
+        assert decision.change == change
+        assert decision.desired == (4 if change is None else change.minimum)
+        held = decision.desired != recommended
+        assert (f"held: {changes} are paused by alice" in explain(decision)) is held
 
     def test_what_is_held_claims_no_free_capacity(self):
         watch = Watch(allocations=2, cluster=hardware(3), mode=Mode.BOUNDS)
-        instruct(watch, paused("decreases"))
+        instruct(watch, paused("increases"))
         decision = watch.decide(9)
         assert [step.reason for step in decision.steps] == [Reason.RECOMMENDATION, Reason.PAUSED]
 
@@ -234,6 +248,7 @@ class TestOverrides:
 
 STATS = deployment(node("n1", allocations=4))
 ADAPTIVE = replace(STATS, adaptive=AdaptiveAllocations(enabled=True, minimum=2, maximum=6))
+UNKNOWN = replace(STATS, allocations=None)
 START = Start(
     model_id="m",
     allocations=1,
@@ -254,6 +269,12 @@ START = Start(
         (SetBounds(2, 5), ADAPTIVE, False, True),
         (SetBounds(3, 5), ADAPTIVE, True, True),
         (SetBounds(1, 9), STATS, True, True),
+        (SetBounds(4, 9), STATS, True, False),
+        (SetBounds(4, 0), STATS, True, False),  # without a maximum
+        (SetBounds(2, 4), STATS, False, True),
+        (SetBounds(4, 4), STATS, False, False),
+        (SetBounds(4, 4), UNKNOWN, True, True),
+        (SetAllocations(4), UNKNOWN, True, True),
         (Stop(), STATS, False, True),
         (START, None, True, False),
     ],
