@@ -62,6 +62,17 @@ async def test_all_deployments_are_shown_those_in_trouble_first(site):
     assert 'href="/deployments/d-other"' not in page
 
 
+async def test_what_is_unknown_has_no_unit(site):
+    site.observe(
+        outcome(steady("elser", load=None, slo=SloStatus(target=0.9)), OutcomeKind.UNCHANGED)
+    )
+    for path in ("/", "/deployments/elser"):
+        text = await site.text(path)
+        assert "unknown" in text
+        for unit in ("erlangs", "requests/s", "per second", "requests"):
+            assert f"unknown {unit}" not in text
+
+
 async def test_of_equal_levels_those_that_meet_their_slo_least_are_first(site):
     site.observe(
         *[
@@ -377,7 +388,7 @@ async def test_the_place_of_a_client_that_has_gone_is_free_at_once(site):
 async def test_a_backlog_that_is_not_known_is_unknown(site):
     slo = SloStatus(target=0.99, attainment=1.0)
     site.observe(outcome(steady("elser", slo=slo), OutcomeKind.UNCHANGED))
-    assert "Backlog unknown requests" in await site.text("/deployments/elser")
+    assert "Backlog unknown" in await site.text("/deployments/elser")
     series = json.loads(await site.get("/api/v1/deployments/elser/series"))
     assert series["values"]["backlog_requests"] == [None]
 

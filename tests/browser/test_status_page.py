@@ -312,6 +312,44 @@ async def test_a_daemon_that_does_not_respond_is_told_from_one_that_has_nothing_
         assert "what is shown is old" in await visit.text()
 
 
+async def test_an_unknown_deployment_is_no_daemon_that_does_not_respond():
+    async with visiting() as visit:
+        await visit.page.clock.install()
+        await visit.go("/deployments/new")
+        await visit.shows("polled every 10 s")
+        assert "new: not found in the cluster" in await visit.text()
+        assert "does not respond" not in await visit.text()
+        visit.site.observe(
+            outcome(steady("new", at=1_310.0, slo=HEALTHY), OutcomeKind.UNCHANGED), at=1_310.0
+        )
+        await visit.page.clock.run_for(11_000)
+        await visit.page.wait_for_selector("#charts canvas")  # it is shown as soon as it exists
+
+
+async def test_a_daemon_that_refuses_the_page_is_no_daemon_that_does_not_respond():
+    async with visiting() as visit:
+        visit.site.pages.status_pages.live = Live(max_streams=0)
+        await visit.page.clock.install()
+        await visit.go("/deployments/reranker")
+        await visit.shows("polled every 10 s")
+        path = "**/deployments/reranker"
+        await visit.page.route(path, lambda route: route.fulfill(status=429, body="{}"))
+        await visit.page.clock.run_for(11_000)
+        await visit.shows("the daemon responds with 429; what is shown is old")
+
+
+async def test_on_a_phone_sentences_are_read_without_scrolling_sideways():
+    async with browsing(paused) as opened:
+        visit = await opened(PHONE)
+        for path in ("/", "/deployments/e5-ingest"):
+            await visit.go(path)
+            await visit.live()
+            tables = visit.page.locator(".scroll:has(.marks, .steps)")
+            beyond = "(all) => all.map((each) => each.scrollWidth - each.clientWidth)"
+            found = await tables.evaluate_all(beyond)
+            assert found and max(found) <= 0
+
+
 async def test_hostile_text_stays_text():
     name = "<img src=x onerror=alert(1)>\u202e'\"/"
 

@@ -47,18 +47,28 @@
     for (const [name, html] of Object.entries(fragments)) replace(name, html);
   }
 
+  // The sentence of a page that says why there is nothing to show, such as an unknown deployment.
+  const problemOf = (page) => page.querySelector("[data-problem]")?.textContent;
+
   async function poll() {
+    let response, text;
     try {
-      const response = await fetch(location.href, { headers: { Accept: "text/html" } });
-      if (!response.ok) throw new Error(String(response.status));
-      const page = new DOMParser().parseFromString(await response.text(), "text/html");
-      const parts = page.querySelectorAll("[data-live]");
-      apply(Object.fromEntries([...parts].map((each) => [each.dataset.live, each.innerHTML])));
-      document.dispatchEvent(new CustomEvent("stale-charts"));
-      if (polling !== null) say("polled every 10 s", false);
+      response = await fetch(location.href, { headers: { Accept: "text/html" } });
+      text = await response.text();
     } catch {
       if (polling !== null) say("the daemon does not respond; what is shown is old", true);
+      return;
     }
+    const page = new DOMParser().parseFromString(text, "text/html");
+    const problem = response.ok ? null : problemOf(page) || `the daemon responds with ${response.status}`;
+    const shown = problemOf(document);
+    if (shown && (response.ok || problem !== shown)) return location.reload();
+    const parts = page.querySelectorAll("[data-live]");
+    apply(Object.fromEntries([...parts].map((each) => [each.dataset.live, each.innerHTML])));
+    if (response.ok) document.dispatchEvent(new CustomEvent("stale-charts"));
+    if (polling === null) return;
+    if (response.ok || shown) say("polled every 10 s", false);
+    else say(`${problem}; what is shown is old`, true);
   }
 
   function fallBack() {
@@ -73,7 +83,7 @@
   }
 
   function connect() {
-    if (!("EventSource" in window)) return fallBack();
+    if (!("EventSource" in window) || !document.body.dataset.events) return fallBack();
     source = new EventSource(document.body.dataset.events);
     source.addEventListener("open", () => {
       clearInterval(polling);
