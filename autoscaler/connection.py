@@ -109,7 +109,19 @@ def normal_host(address: str) -> str:
     after_path = parts.query or parts.fragment
     if parts.scheme not in {"http", "https"} or not parts.hostname or after_path:
         raise ValueError(example)
+    if not _is_host_name(parts.hostname):
+        raise ValueError(f"{example}: its name has a part that is empty or too long")
     return address.rstrip("/")
+
+
+def _is_host_name(name: str) -> bool:
+    """Whether a name can be resolved: each part between dots has a letter and at most 63 bytes in
+    IDNA, and a dot at the end is none of them."""
+    try:
+        name.removesuffix(".").encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def normal_fingerprint(digest: str) -> str:

@@ -353,6 +353,17 @@ class TestProblems:
                 'hosts = "https://es"\nca_certs = "\\u0000"',
                 ".ca_certs: must be a text without control characters",
             ),
+            *[
+                (
+                    f"hosts = 'https://{name}:9200'",
+                    (f".hosts: must be an address such as https://localhost:9200{shown}its name "
+                    "has a part that is empty or too long"),
+                )
+                for name, shown in (
+                    ("es..example", ", not 'https://es..example:9200': "),
+                    ("a" * 64, ": "),
+                )
+            ],
             ("hosts = ['https://es:port']", (".hosts: must be an address such as "
              "https://localhost:9200, not 'https://es:port': Port could not be cast to integer "
              "value as 'port'")),
@@ -437,7 +448,7 @@ class TestProblems:
                 'or "1h30m", not 5'
             ),
             "config.toml: servr: no such key; did you mean server?",
-            "config.toml: rules[0].name: must be a text without control characters",
+            ("config.toml: rules[0].name: must not be empty; remove the key if there is no value"),
             "config.toml: rules[0].max_allocations: must be an integer, not 'x'",
         ]
 
@@ -966,3 +977,11 @@ class TestBlindAllocations:
     def test_the_time_is_bounded(self, tmp_path):
         with pytest.raises(ConfigError, match="blind_after: must be between 30s and 1d"):
             self.rule(tmp_path, 'blind_after = "1s"\n')
+
+
+@pytest.mark.parametrize("digits", [7, 23, 400])
+def test_no_rule_has_more_allocations_than_a_cluster_has_processors(write, digits):
+    text = REACHABLE + f"[[rules]]\nname = 'a'\nmax_allocations = 1{'0' * digits}\n"
+    assert problems(write(text)) == [
+        "config.toml: rule 'a': max_allocations: must be at most 1000000"
+    ]

@@ -435,7 +435,13 @@ class TestTheCommand:
         assert "autoscaler run" in text
         assert "--url" in text
 
-    @pytest.mark.parametrize("url", ["ftp://127.0.0.1", "http://", "http://x:99999", "http://[::1"])
+    @pytest.mark.parametrize(
+        "url",
+        [
+            *("ftp://127.0.0.1", "http://", "http://x:99999", "http://[::1"),
+            *("http://a..b", f"http://{'a' * 64}.example"),
+        ],
+    )
     def test_an_invalid_address(self, url):
         assert failed("--url", url).startswith(f"{url.rstrip('/')}: invalid address, expected ")
 

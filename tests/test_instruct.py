@@ -163,6 +163,22 @@ async def test_the_name_of_the_token_says_who(tmp_path):
         ("stop", "e\udcff"),
         ("start", "e\udcff"),
         ("release", "e\udcff"),
+        ("pause", "e5", "--for", "1h", "--reason", "a" * 201),
+        *[
+            (command, name, *more)
+            for name in ("", ".", "..", "a" * 513)
+            for command, *more in (
+                ("pause", "--for", "1h"),
+                ("override", "1", "--for", "1h"),
+                ("end-override",),
+                ("resume",),
+                ("explain",),
+                ("history",),
+                ("stop",),
+                ("start",),
+                ("release",),
+            )
+        ],
     ],
     ids=ascii,
 )

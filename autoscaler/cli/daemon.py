@@ -8,7 +8,7 @@ import click
 
 from autoscaler import __version__
 from autoscaler.cli.shared import (
-    UTF8,
+    ID,
     ask_daemon,
     config_option,
     load_config,
@@ -81,7 +81,7 @@ def check(path: Path | None) -> None:
 
 
 @click.command()
-@click.argument("deployment", type=UTF8, required=False)
+@click.argument("deployment", type=ID, required=False)
 @url_option
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print the daemon's response as JSON.")

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from autoscaler.cli.shared import (
-    UTF8,
+    ID,
     RenamedChoice,
     ask_daemon,
     config_option,
@@ -26,9 +26,12 @@ from autoscaler.errors import UserError
 
 
 @click.command()
-@click.argument("model", type=UTF8)
+@click.argument("model", type=ID)
 @click.option(
-    "--deployment-id", metavar="ID", help="Id of the deployment.  [default: the model's id]"
+    "--deployment-id",
+    type=ID,
+    metavar="ID",
+    help="Id of the deployment.  [default: the model's id]",
 )
 @click.option("--allocations", type=click.IntRange(1), help="Number of allocations.  [default: 1]")
 @click.option(
@@ -86,7 +89,7 @@ def start(model: str, path: Path | None, **given: Any) -> None:
 
 
 @click.command()
-@click.argument("deployment", type=UTF8)
+@click.argument("deployment", type=ID)
 @click.option("--force", is_flag=True, help="Stop it even if pipelines or endpoints use it.")
 @config_option
 @report_errors()
@@ -104,7 +107,7 @@ def stop(deployment: str, path: Path | None, *, force: bool) -> None:
 
 
 @click.command()
-@click.argument("deployment", type=UTF8)
+@click.argument("deployment", type=ID)
 @url_option
 @config_option
 @report_errors()
@@ -119,7 +122,7 @@ def resume(deployment: str, url: str | None, path: Path | None) -> None:
 
 
 @click.command(hidden=True)
-@click.argument("deployment", type=UTF8)
+@click.argument("deployment", type=ID)
 @url_option
 @config_option
 @click.pass_context
@@ -130,7 +133,7 @@ def wake(context: click.Context, /, **given: Any) -> None:
 
 
 @click.command()
-@click.argument("deployments", type=UTF8, nargs=-1, metavar="[DEPLOYMENT]...")
+@click.argument("deployments", type=ID, nargs=-1, metavar="[DEPLOYMENT]...")
 @click.option(
     "--to",
     type=RenamedChoice(["adaptive", "floor"], renamed={"native": "adaptive"}),

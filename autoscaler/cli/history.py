@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from autoscaler.cli.shared import (
-    UTF8,
+    ID,
     ask_daemon,
     config_option,
     is_configured,
@@ -42,7 +42,7 @@ def _since(text: str) -> float:
 
 
 @click.command()
-@click.argument("deployment", type=UTF8, required=False)
+@click.argument("deployment", type=ID, required=False)
 @click.option(
     "--since",
     "since_s",

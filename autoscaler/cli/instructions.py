@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from autoscaler.cli.shared import (
-    UTF8,
+    ID,
+    STATED_REASON,
     ask_daemon,
     config_option,
     report_errors,
@@ -25,7 +26,11 @@ json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print the daemon's response as JSON."
 )
 reason_option = click.option(
-    "--reason", type=UTF8, default="", metavar="TEXT", help="Why: shown wherever it has an effect."
+    "--reason",
+    type=STATED_REASON,
+    default="",
+    metavar="TEXT",
+    help="Why: shown wherever it has an effect.",
 )
 all_option = click.option("--all", "of_all", is_flag=True, help="All deployments.")
 
@@ -51,7 +56,7 @@ for_option = click.option(
 
 
 @click.command()
-@click.argument("deployment", type=UTF8, required=False)
+@click.argument("deployment", type=ID, required=False)
 @all_option
 @for_option
 @click.option(
@@ -82,7 +87,7 @@ def pause(
 
 
 @click.command()
-@click.argument("deployment", type=UTF8, required=False)
+@click.argument("deployment", type=ID, required=False)
 @all_option
 @reason_option
 @json_option
@@ -98,7 +103,7 @@ def unpause(deployment: str | None, *, of_all: bool, reason: str, **daemon: Any)
 
 
 @click.command()
-@click.argument("deployment", type=UTF8)
+@click.argument("deployment", type=ID)
 @click.argument("allocations", type=click.IntRange(0, 1_000_000))
 @for_option
 @reason_option
@@ -123,7 +128,7 @@ def override(
 
 
 @click.command("end-override")
-@click.argument("deployment", type=UTF8)
+@click.argument("deployment", type=ID)
 @reason_option
 @json_option
 @url_option

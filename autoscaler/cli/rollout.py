@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from autoscaler.cli.instructions import instruct_daemon, json_option, reason_option
-from autoscaler.cli.shared import UTF8, config_option, report_errors, url_option
+from autoscaler.cli.shared import ID, config_option, report_errors, url_option
 
 
 @click.group()
@@ -17,7 +17,7 @@ def rollout() -> None:
 
 
 @rollout.command()
-@click.argument("deployment", type=UTF8)
+@click.argument("deployment", type=ID)
 @reason_option
 @json_option
 @url_option

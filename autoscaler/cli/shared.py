@@ -67,6 +67,37 @@ class _Utf8(click.types.StringParamType):
 UTF8 = _Utf8()
 
 
+class _PathId(_Utf8):
+    """An id of the cluster that can be a part of a path: `.` and `..` would lead to another one."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from autoscaler.wire.instruction_views import MAX_ID_CHARACTERS
+
+        text = super().convert(value, param, ctx)
+        if text in {"", ".", ".."}:
+            self.fail(f"{text!r} is no id; `autoscaler check` lists the deployments.", param, ctx)
+        if len(text) > MAX_ID_CHARACTERS:
+            self.fail(f"an id has at most {MAX_ID_CHARACTERS} characters.", param, ctx)
+        return text
+
+
+class _StatedReason(_Utf8):
+    """The reason of an operator."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from autoscaler.core.instructions import MAX_REASON_CHARACTERS
+
+        text = super().convert(value, param, ctx)
+        if (length := len(text)) > MAX_REASON_CHARACTERS:
+            self.fail(
+                f"must have at most {MAX_REASON_CHARACTERS} characters, not {length}.", param, ctx
+            )
+        return text
+
+
+ID, STATED_REASON = _PathId(), _StatedReason()
+
+
 class RenamedChoice(click.Choice[str]):
     """A choice that accepts former names, with a warning, for one release."""
 

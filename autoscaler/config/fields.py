@@ -22,7 +22,9 @@ def _no_empty_pattern(patterns: list[str] | str) -> list[str] | str:
 
 
 def _printable(text: str) -> str:
-    if not text or not text.isprintable():
+    if not text:
+        raise ValueError("must not be empty; remove the key if there is no value")
+    if not text.isprintable():
         raise ValueError("must be a text without control characters")
     return text
 
@@ -36,9 +38,16 @@ def _lease_name(text: str) -> str:
     return text
 
 
-def _at_least_one(allocations: int) -> int:
+MAX_ALLOCATIONS = 1_000_000
+"""Allocations that a rule may name, at most. A million: more than any cluster has processors, and
+the most that an override accepts."""
+
+
+def _number_of_allocations(allocations: int) -> int:
     if allocations < 1:
         raise ValueError(f"must be at least 1, not {allocations}; use scale_to_zero to allow 0")
+    if allocations > MAX_ALLOCATIONS:
+        raise ValueError(f"must be at most {MAX_ALLOCATIONS}")
     return allocations
 
 
@@ -87,7 +96,11 @@ LeaseName = Annotated[
 Host = Annotated[str, AfterValidator(normal_host)]
 Hosts = Annotated[list[Host] | Host, BeforeValidator(_split)]
 Fingerprint = Annotated[str, AfterValidator(normal_fingerprint)]
-Allocations = Annotated[int, AfterValidator(_at_least_one), Field(json_schema_extra={"minimum": 1})]
+Allocations = Annotated[
+    int,
+    AfterValidator(_number_of_allocations),
+    Field(json_schema_extra={"minimum": 1, "maximum": MAX_ALLOCATIONS}),
+]
 Factor = Annotated[float, AfterValidator(_above_one)]
 Fraction = Annotated[
     float, AfterValidator(_fraction), Field(json_schema_extra={"minimum": 0.05, "maximum": 0.95})

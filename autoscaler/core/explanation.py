@@ -347,7 +347,10 @@ def unchanged_text(outcome: Outcome) -> str:
         return ""
     if outcome.kind is not OutcomeKind.UNCHANGED:
         return f"the update to {decision.desired} was not applied: {outcome_text(outcome)}"
-    limiting = [_reason_text(step) for step in _limiting(decision)]
+    found = _limiting(decision)
+    if found and found[-1].reason is Reason.PAUSED:
+        found = found[-1:]  # whatever the others have made of the recommendation is held
+    limiting = [_reason_text(step) for step in found]
     if decision.steps[0].reason is Reason.STOPPED and limiting:
         # What resumes it, and what prevents that.
         return ", but ".join([limiting[0], *(["; ".join(limiting[1:])] if limiting[1:] else [])])

@@ -1,5 +1,6 @@
 """The state in a SQLite file, on good days and bad ones."""
 
+import contextlib
 import json
 import os
 import resource
@@ -444,6 +445,8 @@ class TestAFileThatIsLeftAlone:
             await store.port.close()
             assert before is None or path.read_bytes() == before
             (problem,) = store.problems
+            # A file of which nothing was read is not said to be the one with the state.
+            assert bool(store.messages("state.opened")) is (state != State())
             assert problem.startswith(str(caught.value))
             assert problem.endswith(
                 ", and restart the autoscaler; until then, nothing is saved, and no deployment is "
@@ -700,6 +703,22 @@ class TestTheDescription:
     async def test_while_a_process_has_it(self, begin, directory, path, written):
         await begin()
         assert described(directory) == f"{path}, 0.0 MB"
+
+    def test_of_a_damaged_file(self, directory, path, written):
+        path.write_bytes(b"no database" * 1_000)
+        assert described(directory) == (
+            f"{path}, 0.0 MB; it is damaged: file is not a database; "
+            "the daemon sets it aside, and begins a new one"
+        )
+        assert path.read_bytes() == b"no database" * 1_000
+
+    def test_of_a_file_of_another_program(self, directory, path):
+        directory.mkdir()
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute("CREATE TABLE other (name TEXT)")
+        assert described(directory).startswith(
+            f"{path}, 0.0 MB; it is the database of another program; move it, or set state_dir "
+        )
 
     def test_before_it_is_written(self, directory, path):
         assert described(directory) == f"{path}, not written yet"

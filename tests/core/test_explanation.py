@@ -487,3 +487,17 @@ class TestWhatRuns:
         text = explain(replace(decided(24, self.HELD).decision, reported=long))
         assert len(text) < 500
         assert text.endswith("…")
+
+
+def test_a_pause_alone_explains_why_an_override_changes_nothing():
+    by = {"by": "alice", "wait_s": 600.0, "why": ""}
+    held = decided(
+        3,
+        Step(Reason.RECOMMENDATION, 3, 4),
+        Step(Reason.OVERRIDE, 4, 6, {"allocations": 6, **by}),
+        Step(Reason.PAUSED, 6, 3, {"changes": "everything", **by}),
+        kind=OutcomeKind.UNCHANGED,
+    )
+    assert unchanged_text(held) == (
+        "the policy recommends 4, but paused by alice for another 10 min"
+    )

@@ -91,7 +91,7 @@ async def send(
             mask.add(daemon.token)
             mask.add(daemon.password)
             return response.status, mask.masked(await _body_of(response))
-    except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
+    except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, UnicodeError) as error:
         raise AdminRequestFailed(
             f"{url}: invalid address, expected one such as {DEFAULT_URL}; {URL_HINT}"
         ) from error

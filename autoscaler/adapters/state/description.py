@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 
 from autoscaler.adapters.state.former_file import FormerFileUnreadable
+from autoscaler.adapters.state.reading import problem_of
 from autoscaler.adapters.state.restore import DEPLOYMENTS, STOPPED, stopped_problem
 from autoscaler.adapters.state.stopped_copy import FILE_NAME, recorded_stopped
 from autoscaler.core.state import StoppedDeployment
@@ -25,8 +26,10 @@ def described(directory: Path | None) -> str:
     if directory is None:
         return "not saved"
     path = directory / FILE_NAME
+    problem = ""
     try:
         size = f"{path.stat().st_size / 1e6:.1f} MB"
+        problem = problem_of(path)
     except FileNotFoundError:
         size = "not written yet"
     except OSError as error:
@@ -38,6 +41,8 @@ def described(directory: Path | None) -> str:
         size += f"; the directory {existing} is not writable"
     elif _is_full(existing):
         size += "; its disk is full, so that it may not be saved"
+    if problem:
+        size += f"; {problem.replace(f'{path} ', 'it ', 1)}"
     return f"{path}, {size}"
 
 

@@ -72,6 +72,11 @@ class Session:
         return 0 if self._database is None else self._database.size_bytes
 
     @property
+    def is_usable(self) -> bool:
+        """Whether there is a file that can be written."""
+        return self._database is not None
+
+    @property
     def is_alone(self) -> bool:
         """Whether no file was set aside in the directory."""
         return not was_set_aside(self.path)

@@ -116,7 +116,8 @@ class SqliteStore:
         for message in found.messages:
             self._log.warning("state.not_restored", message=message)
         path, size_bytes, _ = self.status
-        self._log.info("state.opened", message=opened_text(path, size_bytes, found))
+        if self._session.is_usable or contents.documents:
+            self._log.info("state.opened", message=opened_text(path, size_bytes, found))
         if problems or SHARED in contents.documents or not self._session.is_alone:
             return found.state
         return replace(found.state, is_first_start=self._outlives(path.parent))
