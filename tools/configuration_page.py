@@ -172,12 +172,16 @@ def _kind(field: Schema, titles: dict[str, str]) -> str:
 def _range(field: Schema) -> str:
     lowest, highest = field.get("minimum"), field.get("maximum")
     if lowest is not None and highest is not None:
-        return f", {lowest:g} to {highest:g}"
+        return f", {_number(lowest)} to {_number(highest)}"
     if lowest is not None:
-        return f", at least {lowest:g}"
+        return f", at least {_number(lowest)}"
     if highest is not None and (above := field.get("exclusiveMinimum")) is not None:
-        return f", above {above:g} to {highest:g}"
+        return f", above {_number(above)} to {_number(highest)}"
     return ""
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
 
 if __name__ == "__main__":
