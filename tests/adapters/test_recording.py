@@ -486,6 +486,18 @@ async def test_a_recording_that_does_not_exist_is_named(tmp_path):
         cycles(tmp_path)
 
 
+async def test_a_copy_that_cannot_be_read_has_a_remedy(tmp_path):
+    """Half of a file, as a copy of one that is written may be."""
+    async with recording(tmp_path) as recorder:
+        for place in range(40):
+            record(recorder, 1_000.0 + 10.0 * place)
+    content = (tmp_path / FILE_NAME).read_bytes()
+    (tmp_path / FILE_NAME).write_bytes(content[: len(content) // 2])
+    remedy = r"cannot be read: .*; if it is a copy, export the recording with `autoscaler export`"
+    with pytest.raises(RecordingUnreadable, match=remedy):
+        cycles(tmp_path)
+
+
 async def test_the_loop_does_not_wait_for_the_disk(tmp_path, monkeypatch):
     """The thread is stuck in the disk while cycles go on, and the daemon ends all the same."""
     released = threading.Event()

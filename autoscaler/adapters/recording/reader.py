@@ -45,7 +45,10 @@ def recorded_cycles(
     except DatabaseUnusable as error:
         raise RecordingUnreadable(str(error)) from error
     except (DatabaseDamaged, sqlite3.Error) as error:
-        raise RecordingUnreadable(f"{path} cannot be read: {error}") from error
+        raise RecordingUnreadable(
+            f"{path} cannot be read: {error}; if it is a copy, export the recording with "
+            "`autoscaler export` where the daemon writes it, and copy the export"
+        ) from error
 
 
 def _cycles(
