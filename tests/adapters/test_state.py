@@ -1,5 +1,6 @@
 """The state in a SQLite file, on good days and bad ones."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -61,7 +62,15 @@ def state_of(*names, at=NOW - 10.0):
 class Store:
     """A store, and what it has logged."""
 
-    def __init__(self, directory, now=NOW, former=None, limits=DEFAULT_LIMITS, lasts=True):
+    def __init__(
+        self,
+        directory,
+        now=NOW,
+        former=None,
+        limits=DEFAULT_LIMITS,
+        lasts=True,
+        in_thread=False,
+    ):
         self.log = structlog.testing.CapturingLogger()
         logger = structlog.wrap_logger(self.log, processors=[])
         self.port = SqliteStore(
@@ -71,7 +80,7 @@ class Store:
             limits=limits,
             former=former,
             outlives=lambda _directory: lasts,
-            in_thread=False,
+            in_thread=in_thread,
         )
 
     async def open(self):
@@ -129,6 +138,18 @@ async def test_where_it_is_and_how_large(begin, path, written):
     assert store.port.status.path == path
     assert store.port.status.size_bytes >= path.stat().st_size > 0
     assert store.problems == []
+
+
+async def test_what_comes_while_it_is_given_up_is_no_problem(begin):
+    """Of a leader that has been suspended, the cycle and the loss of the lease end together."""
+    store, _ = await begin(in_thread=True)
+    closing = asyncio.ensure_future(store.port.close())
+    await asyncio.sleep(0)
+    store.port.checkpoint(state_of("a"))
+    await store.port.save_before_updates(state_of("a"), {"a"})
+    await closing
+    other, _ = await begin()
+    assert store.problems == other.problems == []
 
 
 async def test_writing_takes_no_memory_for_the_rows(begin):

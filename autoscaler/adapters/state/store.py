@@ -160,6 +160,8 @@ class SqliteStore:
     async def save_before_updates(self, state: State, deployment_ids: Collection[str]) -> None:
         """See `StateStore`."""
         self._newest = None  # an older state
+        if self._executor is None:
+            return  # given up meanwhile, or never opened, which has been logged
         some = {name: known for name, known in state.deployments.items() if name in deployment_ids}
         try:
             await self._run_in_time(self._write_some, replace(state, deployments=some))
@@ -195,13 +197,17 @@ class SqliteStore:
 
     async def close(self) -> None:
         """See `StateStore`."""
-        if self._executor is None:
+        # From here on, nothing more is for this file: another process may have it in a moment.
+        executor, self._executor = self._executor, None
+        if executor is None:
             return
         state, events = self._taken()
         with contextlib.suppress(TimeoutError, DatabaseUnusable, sqlite3.Error, OSError):
-            await self._run_in_time(self._write_the_rest, state, events, self._clock.now())
-        self._executor.shutdown(wait=False)
-        self._executor = None
+            async with asyncio.timeout(SAVE_TIMEOUT_S):
+                await _result(
+                    executor.submit(self._write_the_rest, state, events, self._clock.now())
+                )
+        executor.shutdown(wait=False)
 
     def _begin_checkpoint(self) -> None:
         if self._executor is None:
@@ -291,8 +297,11 @@ class SqliteStore:
     async def _run(self, function: Callable[..., Result], *arguments: Any) -> Result:
         if self._executor is None:
             raise DatabaseUnusable(f"{self._session.path} is not open")
-        future = self._executor.submit(function, *arguments)
-        return future.result() if future.done() else await asyncio.wrap_future(future)
+        return await _result(self._executor.submit(function, *arguments))
+
+
+async def _result(future: "Future[Result]") -> Result:
+    return future.result() if future.done() else await asyncio.wrap_future(future)
 
 
 class _Caller(Executor):
