@@ -122,6 +122,12 @@ def waiting(rollouts: Mapping[str, GradualRollout]) -> dict[str, GradualRollout]
     }
 
 
+def is_without_state(rollout: GradualRollout) -> bool:
+    """Whether it waits because there was no saved state, so that what ran before is unknown. At the
+    very first start, it is known also while the rollout waits because nothing can be saved."""
+    return rollout.verdict is RolloutVerdict.WAITING and rollout.before is None
+
+
 def begun_already(rollouts: Mapping[str, GradualRollout]) -> dict[str, GradualRollout]:
     """The rollouts that do not wait."""
     return {
@@ -249,14 +255,14 @@ def recreated(
     rollout: GradualRollout, created_at: float | None, before: Setting | None
 ) -> GradualRollout | None:
     """The rollout after the deployment was deleted and created again, with a setting that is what
-    ran before from now on, unless it waits; None: it was not.
+    ran before from now on, unless it waits without a state; None: it was not.
 
     Args:
         created_at: the deployment; None: unknown.
     """
     if created_at is None or created_at == rollout.created_at:
         return None
-    if rollout.created_at is None or rollout.verdict is RolloutVerdict.WAITING:
+    if rollout.created_at is None or is_without_state(rollout):
         return replace(rollout, created_at=created_at)
     return replace(rollout, created_at=created_at, before=before)
 

@@ -17,6 +17,7 @@ from autoscaler.core.gradual_rollout import (
     compared,
     in_block,
     is_warm,
+    is_without_state,
     recreated,
     restarted,
     setting_text,
@@ -62,9 +63,11 @@ class RolloutBlock(Value, frozen=True, kw_only=True):
         if self.rollout.active or self.overridden:
             return self.configured
         before = self.rollout.before
-        if before is None:  # nothing is changed, since what runs will be what ran before
-            return replace(_as_before(self.configured, self.present), schedules=())
-        return _as_before(self.configured, before)
+        rule = _as_before(self.configured, self.present if before is None else before)
+        if before is None or self.rollout.verdict is RolloutVerdict.WAITING:
+            # What runs will be what ran before: now, or for the next process.
+            return replace(rule, schedules=())
+        return rule
 
 
 def block_of(
@@ -136,7 +139,7 @@ def _follows(
     """Whether what runs is what ran before: that is not known yet, or another writer has changed it
     while nothing is sent. Otherwise the rule may have set it, until nothing could be sent any
     more."""
-    if rollout.verdict is RolloutVerdict.WAITING:
+    if is_without_state(rollout):
         return False
     if rollout.before is None:
         return True
@@ -150,7 +153,7 @@ def changed_by_another(block: RolloutBlock, changed: ExternalChange) -> RolloutB
     enables or disables adaptive allocations, it is what ran before from now on."""
     if block.rollout.active and not changed.changes_mode:
         return block
-    if block.rollout.verdict is RolloutVerdict.WAITING:
+    if is_without_state(block.rollout):
         return block
     after, name = changed.after, changed.deployment_id
     text = f"another writer has set what the rule returns to: {setting_text(after)}"

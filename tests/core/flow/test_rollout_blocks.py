@@ -14,7 +14,7 @@ from autoscaler.core.decision import (
 )
 from autoscaler.core.flow.cycle import begin_cycle, end_cycle
 from autoscaler.core.flow.shadowing import only_totals
-from autoscaler.core.gradual_rollout import continued, restarted, waiting
+from autoscaler.core.gradual_rollout import continued, of_first_start, restarted, waiting
 from autoscaler.core.instructions import Instructions, Override, Pause, PausedChanges
 from autoscaler.core.rollout_hours import RolloutHours, block_at, is_active
 from autoscaler.core.rollout_status import RolloutEventKind, RolloutVerdict, rollout_text
@@ -301,6 +301,54 @@ def test_a_deployment_that_is_created_again_while_it_waits_is_left_as_it_is():
     simulated.run(HOUR)
     assert (simulated.rollout.before, simulated.changes) == (None, [])
     assert simulated.allocations == 3
+
+
+def unsaved(**given):
+    """A rollout of the very first start, whose state cannot be saved."""
+    state = State(cold_start_s=0.0, is_first_start=True)
+    simulated = Simulated(allocations=9, state=state, **given)
+    simulated.poll()
+    waits(simulated, saved=False)
+    return simulated
+
+
+def waits(simulated, *, saved):
+    rollouts = of_first_start(simulated.state.rollouts, saved=saved)
+    simulated.state = replace(simulated.state, rollouts=rollouts)
+
+
+def test_while_nothing_can_be_saved_no_schedule_changes_what_ran_before():
+    """The next start would take what the schedule has set for what ran before."""
+    night = Schedule(
+        name="night", cron="0 1 * * *", timezone="UTC", length_s=60.0, min_allocations=12
+    )
+    simulated = unsaved(schedules=(night,), max_allocations=16)
+    simulated.open_schedules = {night}
+    simulated.run(300)
+    assert (simulated.changes, simulated.allocations) == ([], 9)
+    waits(simulated, saved=True)
+    simulated.run(60)
+    assert (simulated.rollout.before, simulated.allocations) == (Setting(9), 12)
+
+
+def test_what_another_writer_sets_while_nothing_can_be_saved_is_what_ran_before():
+    simulated = unsaved()
+    simulated.run(60)
+    simulated.allocations = 7
+    simulated.run(60)
+    waits(simulated, saved=True)
+    simulated.run(60)
+    assert (simulated.rollout.before, simulated.changes) == (Setting(7), [])
+
+
+def test_a_deployment_that_is_created_again_while_nothing_can_be_saved_keeps_its_setting():
+    simulated = unsaved()
+    simulated.run(60)
+    simulated.created_at, simulated.allocations = simulated.at, 2
+    simulated.run(60)
+    waits(simulated, saved=True)
+    simulated.run(60)
+    assert (simulated.rollout.before, simulated.changes) == (Setting(2), [])
 
 
 def test_a_clock_that_is_set_back_does_not_stop_the_comparison():
