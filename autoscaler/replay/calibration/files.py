@@ -136,7 +136,7 @@ def scenario_text(fit: DeploymentFit) -> str:
         "",
         "[callers]",
         f"# {timeout_text(fit)}",
-        f"timeout = {_limited('timeout', fit.timeout_s or scenario.timeout_s)}",
+        f"timeout = {_limited('timeout', scenario.timeout_s)}",
         "retry_share = 0.0  # not known: repeated requests are in the counts already",
         "",
         "[slo]",

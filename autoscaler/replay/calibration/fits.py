@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
 from autoscaler.backtest.world.scenario import BacktestScenario
 from autoscaler.replay.checks import WARM_S, sufficiency
@@ -67,6 +68,9 @@ def calibration_of(task: ReplayTask) -> DeploymentFit:
     record = task.record
     times = service_times_of(record)
     assert times is not None, "a task has service times"
+    timeout_s = _timeout_s(record, times.mean_s)
+    if timeout_s is not None:
+        task = replace(task, options=replace(task.options, timeout_s=timeout_s))
     setting, _ = setting_for(task, times)
     loading = loading_times_s(record)
     timed = _timed(record)
@@ -84,7 +88,7 @@ def calibration_of(task: ReplayTask) -> DeploymentFit:
         loading_s=float(np.median(loading)) if loading else None,
         starts=len(loading),
         queue_capacity=record.queue_capacity,
-        timeout_s=_timeout_s(record, times.mean_s),
+        timeout_s=timeout_s,
         assumptions=setting.assumptions,
         failures=(*sufficiency(record), *service_time_checks(record, times)),
     )

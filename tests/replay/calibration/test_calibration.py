@@ -97,7 +97,9 @@ def test_failures_in_front_of_queues_show_a_time_out(tmp_path, lines):
 
     fit = fitted(tmp_path, changed(lines, failing))
     assert fit.timeout_s == pytest.approx(480 * fit.service_time_s / 6)
-    assert "About: the queue wait at which requests failed" in scenario_text(fit)
+    text = scenario_text(fit)
+    assert "About: the queue wait at which requests failed" in text
+    assert "the time-out of requests is unknown" not in text
 
 
 def test_a_back_test_reads_the_scenario_and_the_trace(tmp_path, lines):
