@@ -287,8 +287,10 @@ def test_a_report_needs_no_configuration_if_there_are_results(tmp_path, monkeypa
     ran = CliRunner().invoke(main, ["report", "r.json"])
     assert ran.exit_code == 0, ran.output
     assert "<svg" in (tmp_path / "report.html").read_text()
-    ran = CliRunner().invoke(main, ["report", "r.json", "--deployment", "x"])
-    assert "RESULTS excludes options" in ran.stderr
+    for option in (["--deployment", "x"], ["--resume", "x"], ["--executor", "dask://x:1"]):
+        ran = CliRunner().invoke(main, ["report", "r.json", *option])
+        assert ran.exit_code == 2
+        assert "RESULTS excludes the options of another replay" in ran.stderr
 
 
 def test_results_are_the_same_after_a_file(tmp_path):
