@@ -136,14 +136,15 @@ class _Claimant:
         return (True, -saving, self.granted / self.claim.claimed, self.name)
 
     def _saving(self) -> float:
-        """Of the next allocation. The cost curve is evaluated when this is first needed."""
+        """Of the next allocation after the minimum. The cost curve is evaluated when this is first
+        needed."""
         if self._savings is None:
             costs: Costs = ()
             if self.claim.cost_curve is not None:
-                counts = _counts(max(1, self.granted), self.goal)
+                counts = _counts(self.granted, self.goal)
                 costs, self._cost_curve_error = evaluate_safely(self.claim.cost_curve, counts)
             self._savings = _Savings(costs, self.claim.claimed)
-        return self._savings.after(max(1, self.granted))
+        return self._savings.after(self.granted)
 
     def grant(self, allocations: int, inputs: dict[str, float | str]) -> Grant:
         """The grant, which also says that the cost curve failed if it did."""

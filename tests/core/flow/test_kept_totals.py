@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from autoscaler.core.decision import Setting
-from autoscaler.core.flow.shadowing import KEPT_S, only_totals, with_shadows, with_totals
+from autoscaler.core.flow.shadowing import only_totals, with_shadows, with_totals
 from autoscaler.core.shadow import ShadowAccount, ShadowTotals
 from autoscaler.core.state import DeploymentState, Shadow, ShadowPath
 from tests.observations import deployment, node
@@ -25,8 +25,9 @@ def known(hours=None, *, seen_at=NOW, path=None, setting=None):
 
 def test_those_of_a_deployment_that_is_no_dry_run_any_more_are_kept_for_a_year():
     state = {"elser": known(1, seen_at=NOW)}
-    assert with_shadows(state, {}, {"elser"}, NOW + KEPT_S)["elser"].shadow is not None
-    assert with_shadows(state, {}, {"elser"}, NOW + KEPT_S + 1.0)["elser"].shadow is None
+    year_s = 366.0 * 86_400.0
+    assert with_shadows(state, {}, {"elser"}, NOW + year_s)["elser"].shadow is not None
+    assert with_shadows(state, {}, {"elser"}, NOW + year_s + 1.0)["elser"].shadow is None
 
 
 def test_its_path_ends_when_changes_are_sent_and_its_totals_stay():

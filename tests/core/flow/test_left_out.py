@@ -2,7 +2,9 @@
 
 import pytest
 
+from autoscaler.core.flow.plan_context import plan_context_of
 from autoscaler.core.flow.planning import plan
+from autoscaler.core.next_poll import Polling
 from autoscaler.core.state import State
 from autoscaler.core.values import Cluster, NodeCapacity
 from tests.observations import deployment, node, observation, policy, rule
@@ -10,6 +12,7 @@ from tests.options import FixedPolicy
 
 PROCESSORS = 6
 WANTED = 6
+POLLING = Polling(interval_s=10.0, min_interval_s=10.0)
 
 
 def machines(*names):
@@ -82,3 +85,15 @@ def test_it_takes_threads_on_the_other_nodes_once_its_node_has_left(managed):
     for _ in range(2):
         polled.poll(other_on="n2", names=("n1", "n2"))
     assert polled.poll(other=False) == 2
+
+
+@pytest.mark.parametrize(("after_s", "threads"), [(60.0, 5), (61.0, 1)])
+def test_its_threads_count_for_a_minute_when_a_refused_increase_may_fit(after_s, threads):
+    polled = polled_twice()
+    seen = observation(
+        polled.at + after_s,
+        deployment(node("n1", allocations=1), deployment_id="growing"),
+        cluster=machines("n1"),
+    )
+    context = plan_context_of(polled.state, seen, POLLING, {}, 60.0, {})
+    assert context.capacity.threads == threads

@@ -622,6 +622,15 @@ class TestWhatRanBefore:
         simulated.run(60)
         assert simulated.allocations == 2
 
+    def test_returns_above_the_burst_ceiling_of_the_rule_at_once(self):
+        simulated = Simulated(allocations=9, burst_max_allocations=4)
+        simulated.until(active=True)
+        simulated.run(600)
+        assert simulated.allocations <= 4
+        simulated.until(active=False)
+        simulated.run(20)
+        assert simulated.allocations == 9
+
     def test_is_not_scaled_to_zero_by_the_rule(self):
         zero = ScaleToZero(120.0, ZeroMethod.STOP)
         simulated = Simulated(allocations=9, per_s=0.0, zero=zero)

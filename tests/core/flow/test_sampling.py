@@ -56,6 +56,13 @@ def test_the_service_time_of_young_processes_alone_leaves_out_cache_hits():
     assert measured.timed_busy_s / measured.timed == pytest.approx(0.05)
 
 
+def test_full_queues_on_several_nodes_are_plausible():
+    names = ("n1", "n2", "n3")
+    before = deployment(*[node(name) for name in names])
+    after = deployment(*[node(name, completed=10, pending=1024) for name in names])
+    assert between(before, after).issues == ()
+
+
 @pytest.mark.parametrize("last_access_at", [5_000.0, None])
 def test_a_young_process_is_not_timed_while_an_older_one_is(last_access_at):
     """Nor one of an unknown age."""

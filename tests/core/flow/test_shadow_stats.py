@@ -1,5 +1,6 @@
 """Where the allocations of a shadow would be."""
 
+from autoscaler.core.flow.shadow_judgement import per_node
 from autoscaler.core.flow.shadow_stats import FreeThreads, placed, shadow_stats, slots_in_use
 from tests.observations import deployment, loading, node
 
@@ -47,3 +48,10 @@ def test_nodes_that_load_the_model_are_not_in_use_yet():
     assert placed(stats, 2, FreeThreads({"a": 3, "b": 9})) == {"a": 2}
     found = shadow_stats(stats, 2, {"a": 2}, in_flight=0)
     assert slots_in_use(found, {"a": 3, "b": 9}) == 5
+
+
+def test_allocations_that_no_node_reports_run_on_one_node():
+    silent = deployment(node(allocations=None), running_allocations=4)
+    assert per_node(silent) == (4,)
+    assert per_node(deployment(node("n1", allocations=3), node("n2", allocations=1))) == (3, 1)
+    assert per_node(deployment(node(allocations=2), running_allocations=None)) == (2,)

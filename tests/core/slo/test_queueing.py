@@ -1,6 +1,7 @@
 """The queueing formulas, compared with known values, exact sums and simulated queues."""
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from autoscaler.core.slo.queueing import (
     MAX_RECURSION,
     violation_fraction,
+    violation_fraction_by_backlog,
     violation_fraction_within,
     violation_probability,
     wait_quantile,
@@ -317,3 +319,22 @@ class TestViolationProbability:
 
     def test_with_a_limit_of_zero_every_queued_request_violates_it(self):
         assert violation_probability(4, 4, 0.0, 1.0) == 1.0
+
+
+@pytest.mark.parametrize(("backlog", "horizon"), [(10.0, 20.0), (4.0, 20.0), (10.0, 3.0)])
+def test_a_backlog_at_a_load_of_all_servers_drains_as_a_reflected_motion_without_drift(
+    backlog, horizon
+):
+    """Which is the absolute value of a motion that is not reflected."""
+    level, variance, instants = 2.0 * 4, 2.0 * 4.0, 1000
+
+    def late(begin):
+        found = 0.0
+        for number in range(instants):
+            deviation = math.sqrt(variance * horizon * (number + 0.5) / instants)
+            motion = NormalDist(begin, deviation)
+            found += 1.0 - motion.cdf(level) + motion.cdf(-level)
+        return found / instants
+
+    fraction = violation_fraction_by_backlog(4, 4.0, 2.0, 1.0, horizon, backlog)
+    assert fraction == pytest.approx(late(backlog) - late(0.0), abs=0.03)

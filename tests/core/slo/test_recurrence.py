@@ -223,6 +223,12 @@ class TestExpectation:
         assert next_change_s(known, at + 48.0, 14.0, 4.0) == pytest.approx(8.0)
         assert next_change_s(known, at + 61.0, 14.0, 4.0) == 0.0
 
+    def test_a_poll_is_due_when_the_job_ended_the_last_time_and_not_the_time_before(self):
+        known, at = observed(Job(7200.0, 600.0), 4.0)
+        known, at = observed(Job(7200.0, 660.0), 1.0, 10.0, known, at)
+        assert next_change_s(known, at + 580.0, 30.0, 4.0) is None
+        assert next_change_s(known, at + 640.0, 30.0, 4.0) == pytest.approx(16.0)
+
     def test_a_quiet_time_lasts_until_it_begins(self, known):
         known, at = known
         assert unchanged_s(known, at + 60.0, 0.1) == pytest.approx(240.0, abs=SLOT_S)
