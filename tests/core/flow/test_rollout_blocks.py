@@ -20,6 +20,7 @@ from autoscaler.core.rollout_hours import RolloutHours, block_at, is_active
 from autoscaler.core.rollout_status import RolloutEventKind, RolloutVerdict, rollout_text
 from autoscaler.core.selection import ScaleToZero, ZeroMethod
 from autoscaler.core.shadow import ShadowAccount, ShadowTotals
+from autoscaler.core.shortfall import ShortfallCause
 from autoscaler.core.slo.policy import SloPolicy
 from autoscaler.core.state import Shadow, State
 from autoscaler.core.units import duration_text
@@ -48,6 +49,7 @@ class Simulated:
         self.open_schedules = set()
         self.blind_s = {}
         self.utc_offsets_s = {"UTC": 0.0}
+        self.queue_capacity = 900
         self.refuses = False  # each update, because there is no capacity
 
     @property
@@ -61,8 +63,8 @@ class Simulated:
         served = min(self.queued + int(10.0 * self.per_s), capacity)
         self.queued += int(10.0 * self.per_s) - served
         self.completed += served
-        self.rejected += max(0, self.queued - 900)
-        self.queued = min(self.queued, 900)
+        self.rejected += max(0, self.queued - self.queue_capacity)
+        self.queued = min(self.queued, self.queue_capacity)
         process = node(
             allocations=running,
             completed=self.completed,
@@ -78,6 +80,7 @@ class Simulated:
             allocations=self.allocations,
             running_allocations=running,
             adaptive=self.adaptive,
+            queue_capacity=self.queue_capacity,
         )
         stats = replace(stats, server_created_at=self.created_at)
         seen = observation(self.at, stats)
@@ -711,6 +714,26 @@ class TestWhatIsNotCompared:
         simulated.poll()
         assert self.unchanged(simulated)
 
+    def test_polls_from_which_nothing_is_learnt(self):
+        simulated = Simulated(allocations=9)
+        simulated.until(active=True)
+        simulated.run(300)
+        simulated.missing = True
+        simulated.poll()
+        assert self.unchanged(simulated, 300)
+
+    def test_but_requests_that_wait_for_allocations_to_start_are_compared(self):
+        simulated = Simulated(allocations=2, per_s=10.0)
+        simulated.until(active=True)
+        simulated.run(120)
+        known = simulated.rollout.active_totals
+        running, simulated.per_s = simulated.allocations, 30.0
+        for _ in range(18):
+            simulated.poll()
+            simulated.lost = simulated.allocations - running  # none of the new ones has started
+        assert simulated.decision.shortfall.cause is ShortfallCause.STARTING
+        assert simulated.rollout.active_totals.late > known.late + 1000.0
+
     def test_an_hour_in_which_what_ran_before_has_not_returned(self):
         simulated = Simulated(allocations=2, per_s=40.0)
         simulated.until(active=True)
@@ -732,6 +755,17 @@ class TestLateRequestsThatWereToBeExpected:
         assert simulated.rollout.before_totals.late == 0.0
         assert simulated.rollout.verdict is RolloutVerdict.RUNNING
 
+    def test_are_those_that_the_model_expects_of_fewer_allocations_than_the_load_has_erlangs(self):
+        """2.5 erlangs, and 2 allocations before the rule, which has 1."""
+        simulated = Simulated(allocations=2, per_s=10.0, max_allocations=1)
+        simulated.queue_capacity = 100_000  # so that no request fails
+        simulated.until(active=True)
+        simulated.per_s = 25.0
+        simulated.run(900)
+        assert simulated.rollout.active_totals.late > 5000.0
+        assert simulated.rollout.before_totals.late < 100.0
+        assert simulated.rollout.verdict is RolloutVerdict.RUNNING
+
     def test_are_none_that_only_repeated_requests_would_have_caused(self):
         """10 in a second are served, and what ran before would have served them without a queue."""
         simulated = Simulated(allocations=3, per_s=20.0, max_allocations=1)
@@ -746,8 +780,9 @@ class TestLateRequestsThatWereToBeExpected:
         simulated = Simulated(
             allocations=6, adaptive=found, take_over=True, per_s=21.0, max_allocations=2
         )
+        simulated.queue_capacity = 100_000  # so that no request fails
         simulated.until(active=True)
-        simulated.run(900)
+        simulated.run(600)
         assert simulated.rollout.verdict is RolloutVerdict.REVERTED
 
 
