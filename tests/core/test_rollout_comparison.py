@@ -168,6 +168,7 @@ def test_there_is_no_interval_with_few_hours_of_either_kind():
     assert difference(hours([0.0] * MIN_HOURS), hours([0.0] * (MIN_HOURS - 1))) is None
     assert difference(hours([0.0] * (MIN_HOURS - 1)), hours([0.0] * MIN_HOURS)) is None
     assert difference(hours([0.0] * MIN_HOURS), hours([0.0] * MIN_HOURS)) is not None
+    assert not is_small_loss(hours([0.5] * 5), hours([0.0] * 5), allowed=0.01)
 
 
 def test_hours_without_requests_are_none():
