@@ -116,10 +116,9 @@ class ExternalChange(Value, frozen=True, kw_only=True):
         """Whether the deployment is held because of it."""
         return at < self.at + self.hold_s
 
-    @property
-    def respected(self) -> bool:
-        """Whether it is kept for a time, or until it is reverted."""
-        return self.changes_mode or self.hold_s > 0.0
+    def is_kept(self, at: float) -> bool:
+        """Whether the deployment stays as it was changed: for a time, or until that is reverted."""
+        return self.changes_mode or self.is_respected(at)
 
     @property
     def second_writer(self) -> bool:

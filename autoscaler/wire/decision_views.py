@@ -108,7 +108,7 @@ class ExternalChangeView(Struct, frozen=True, kw_only=True):
     after: str
     times: int
     second_writer: bool
-    respected: bool  # False: overridden, or taken back since
+    respected: bool  # at the time of the decision; False: overridden, or the time is over
     message: str
 
 

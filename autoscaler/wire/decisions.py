@@ -86,7 +86,7 @@ def managed(outcome: Outcome, last_update: Outcome | None = None) -> ManagedView
                 cause=decision.observe_only.cause, message=decision.observe_only.sentence
             )
         ),
-        external_change=_external_change(decision.external_change),
+        external_change=_external_change(decision.external_change, decision.at),
         pauses=tuple(
             [
                 instruction_view(decision.deployment_id, each, decision.at)
@@ -264,7 +264,7 @@ def _reported(found: ReportedStatus | None) -> ReportedView | None:
     )
 
 
-def _external_change(found: ExternalChange | None) -> ExternalChangeView | None:
+def _external_change(found: ExternalChange | None, at: float) -> ExternalChangeView | None:
     if found is None:
         return None
     return ExternalChangeView(
@@ -273,7 +273,7 @@ def _external_change(found: ExternalChange | None) -> ExternalChangeView | None:
         after=str(found.after),
         times=found.times,
         second_writer=found.second_writer,
-        respected=found.respected,
+        respected=found.is_kept(at),
         message=external_change_text(found),
     )
 

@@ -25,6 +25,7 @@ from autoscaler.core.shortfall import Shortfall, ShortfallCause
 from autoscaler.core.state import FORGET_AFTER_S
 from autoscaler.core.values import Cluster, DataIssue, NodeCapacity, Reason, Sample, Step
 from autoscaler.ports import ClusterChangeKind, FailureKind, ObservationFailed
+from autoscaler.wire.decisions import managed
 from tests.adapters.recorded import (
     cycle,
     decision,
@@ -496,6 +497,18 @@ def test_external_changes_and_updates_without_effect_are_counted(recorder, regis
     assert value(registry, "autoscaler_external_changes_total") == 1
     assert value(registry, "autoscaler_second_writer") == 1
     assert value(registry, "autoscaler_updates_total", outcome="no_effect") == 1
+
+
+@pytest.mark.parametrize(("at", "kept"), [(1_059.0, 1), (1_061.0, 0)])
+def test_an_external_change_is_respected_only_as_long_as_it_holds(recorder, registry, at, kept):
+    changed = ExternalChange(
+        deployment_id="elser", at=1_000.0, before=Setting(8), after=Setting(4), times=1, hold_s=60.0
+    )
+    decided = steady(at=at, external_change=changed)
+    recorder.planned(*cycle(outcome(decided, OutcomeKind.UNCHANGED)))
+    assert value(registry, "autoscaler_external_change_respected") == kept
+    shown = managed(outcome(decided, OutcomeKind.UNCHANGED)).external_change
+    assert shown.respected is bool(kept)
 
 
 def test_unknown_figures_are_counted_by_whether_a_decision_needs_them(recorder, registry):

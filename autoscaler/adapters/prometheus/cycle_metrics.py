@@ -186,16 +186,18 @@ def _decisions(
             if (shortfall := row.decision.shortfall) is not None
         ],
     )
-    changes = [
-        (own, change) for own, row in rows if (change := row.decision.external_change) is not None
+    changed = [
+        (own, change, row.decision.at)
+        for own, row in rows
+        if (change := row.decision.external_change) is not None
     ]
     yield family(
-        families.SECOND_WRITER, [(own, 1.0) for own, change in changes if change.second_writer]
+        families.SECOND_WRITER, [(own, 1.0) for own, change, _ in changed if change.second_writer]
     )
-    yield family(families.EXTERNAL_CHANGE_AT, [(own, change.at) for own, change in changes])
+    yield family(families.EXTERNAL_CHANGE_AT, [(own, change.at) for own, change, _ in changed])
     yield family(
         families.EXTERNAL_CHANGE_RESPECTED,
-        [(own, float(change.respected)) for own, change in changes],
+        [(own, float(change.is_kept(at))) for own, change, at in changed],
     )
     yield from _instructions(plan.decisions)
     yield from _rollouts(plan.decisions)
