@@ -3,7 +3,14 @@
 import pytest
 from msgspec.structs import replace
 
-from autoscaler.core.rollout_hours import RolloutHours, block_at, is_active, is_listed, seed_of
+from autoscaler.core.rollout_hours import (
+    RolloutHours,
+    block_at,
+    is_active,
+    is_listed,
+    next_active,
+    seed_of,
+)
 
 HOURS = RolloutHours(hours=tuple(range(9, 17)), timezone="UTC", share=0.5, settings="")
 DAY = 24
@@ -24,6 +31,32 @@ def test_the_share_of_each_group_of_hours_is_active(share, of):
     first = 1000 * size  # groups go on from one day to the next
     for group in range(first, first + 40 * size, size):
         assert sum(is_active(hours, group + place, seed=3) for place in range(size)) == active
+
+
+def test_groups_of_listed_hours_go_on_from_one_day_to_the_next():
+    """Eight hours a day in groups of three."""
+    hours = replace(HOURS, share=1.0 / 3.0)
+    listed = [block for block in range(300 * DAY, 309 * DAY) if is_listed(hours, block)]
+    for first in range(0, len(listed), 3):
+        assert sum(is_active(hours, block, seed=3) for block in listed[first : first + 3]) == 1
+
+
+@pytest.mark.parametrize("share", [0.02, 0.09, 0.3, 0.47, 0.91, 0.98])
+def test_a_group_has_no_more_than_twelve_hours_whatever_the_share(share):
+    assert replace(HOURS, share=share).group.denominator <= 12
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_next_active_hour_is_found_weeks_ahead_and_is_never_the_present_one(seed):
+    """One hour a day, and the rule acts in one of ten."""
+    hours = replace(HOURS, hours=(9,), share=0.1)
+    block = 1000 * DAY
+    for _ in range(5):
+        following = next_active(hours, block, seed)
+        assert following is not None
+        assert following > block
+        assert is_active(hours, following, seed)
+        block = following
 
 
 def test_no_other_hour_is_ever_active():
