@@ -219,6 +219,10 @@ def fill_disk(laboratory: "Laboratory", rng: random.Random) -> None:
     laboratory.fill_disk(rng.choice((20.0, 200.0)))
 
 
+def fill_disk_for_long(laboratory: "Laboratory", rng: random.Random) -> None:
+    laboratory.fill_disk(rng.choice((600.0, 1_200.0)))
+
+
 HAPPENINGS: Mapping[str, Happening] = {
     happening.__name__: happening
     for happening in (
@@ -254,6 +258,7 @@ HAPPENINGS: Mapping[str, Happening] = {
         override,
         resume_rollouts,
         fill_disk,
+        fill_disk_for_long,
     )
 }
 

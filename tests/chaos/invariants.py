@@ -431,6 +431,7 @@ _REPORTED = frozenset(
         Reason.EXTERNAL_CHANGE,
         Reason.ADAPTIVE_ENABLED,
         Reason.ADAPTIVE_DISABLED,
+        Reason.COLD_START,
         Reason.PAUSED,
         Reason.OVERRIDE,
     }
@@ -442,6 +443,7 @@ _HOLDS = frozenset(
         Reason.FIT,
         Reason.CAPACITY,
         Reason.BACK_OFF,
+        Reason.COLD_START,
         Reason.DATA_QUALITY,
         Reason.EXTERNAL_CHANGE,
         Reason.OVERLOAD,

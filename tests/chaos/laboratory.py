@@ -7,6 +7,7 @@ import resource
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from shutil import rmtree
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -234,7 +235,7 @@ class Laboratory:
         # Failed loads are tried again when the cluster assigns its models again.
         spare = NodeSpec(node_id="spare", name="spare", processors=8)
         self.cluster.add_node(spare)
-        set_disk_full(full=False)
+        self._free_disk()
         self._use_key()
         self.resume_stopped()
         for deployed in self.settings.scenario.deployments:
@@ -311,7 +312,8 @@ class Laboratory:
         """End the daemon wherever it is, and start another after some seconds."""
         if self._daemon is None:
             return
-        set_disk_full(full=False)
+        self.rollouts.killed()
+        self._free_disk()
         self.trace.interrupted_at = self.now + down_s
         killed, self._daemon = self._daemon, None
         self._is_down = True
@@ -320,12 +322,20 @@ class Laboratory:
 
     async def _restart(self, killed: "asyncio.Task[None]", down_s: float) -> None:
         await asyncio.gather(killed, return_exceptions=True)
+        if self.settings.loses:
+            self._lose_state()
         await self.clock.sleep(down_s)
         while True:
             try:
                 return self._start_daemon()
             except InputError:  # a file is being replaced; its supervisor starts it again
                 await self.clock.sleep(1.0)
+
+    def _lose_state(self) -> None:
+        """The directory of the state is empty, as that of a pod that is scheduled again."""
+        rmtree(self._directory / "state", ignore_errors=True)
+        self.rollouts.lost()
+        self._paused_until.clear()
 
     def suspend(self, seconds: float) -> None:
         self.trace.interrupted_at = self.now + seconds
@@ -407,15 +417,20 @@ class Laboratory:
 
     def _use_key(self) -> None:
         self.trace.interrupted_at = self.now
-        set_disk_full(full=False)
+        self._free_disk()
         (self._directory / "api_key").write_text(KEYS[self._key])
         if self.controller is not None and self._daemon is not None:
             self.controller.renew_credentials()
 
     def fill_disk(self, seconds: float) -> None:
         set_disk_full(full=True)
+        self.rollouts.disk_full = True
         self.rollouts.unsaved()
-        self._later(seconds, lambda: set_disk_full(full=False))
+        self._later(seconds, self._free_disk)
+
+    def _free_disk(self) -> None:
+        set_disk_full(full=False)
+        self.rollouts.disk_full = False
 
     # Other clients
 

@@ -1,6 +1,6 @@
 """Gradual rollouts in the laboratory: what is so of them, and what must hold."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from unittest.mock import patch
 
@@ -45,8 +45,13 @@ class Rollouts:
         self._others: dict[str, set[Setting]] = {
             name: {setting_of(deployment)} for name, deployment in cluster.deployments.items()
         }
+        self._begins = begins
+        self.disk_full = False
+        self._unsaved_cycles = 0  # that have ended since a state was saved
+        self._is_first_start = False  # as of the last cycle
         self._may_act = set(cluster.deployments) if begins else set[str]()
-        self._rule_has_changed = False
+        self._begun_lately = set[str]()  # since the last cycle
+        self._begun_before = set[str]()  # in the last cycle, whose plan may not know it
         self._before: dict[tuple[str, str], Setting | None] = {}
         self._reverted: dict[str, float] = {}  # when first seen
 
@@ -58,7 +63,16 @@ class Rollouts:
 
     def may_act(self, name: str) -> bool:
         """Whether its rule may have begun to act."""
-        return not self._is_gradual or self._rule_has_changed or name in self._may_act
+        if not self._is_gradual:
+            return True
+        if self._is_first_start and self._is_unsaved:
+            return name in self._begun_lately | self._begun_before
+        return name in self._may_act
+
+    @property
+    def _is_unsaved(self) -> bool:
+        """Whether the daemon knows that nothing can be saved."""
+        return self.disk_full and self._unsaved_cycles > 1
 
     @contextmanager
     def others_change(self) -> Iterator[None]:
@@ -68,20 +82,38 @@ class Rollouts:
         for name, deployment in self._deployments():
             setting = setting_of(deployment)
             if name not in before:
-                self._may_act.add(name)  # its rollout begins when it is first seen
+                self._begin([name])  # when it is first seen
             if before.get(name) != (deployment, setting):
                 self._others.setdefault(name, set()).add(setting)
 
     def _deployments(self) -> list[tuple[str, SimulatedDeployment]]:
         return list(self._cluster.deployments.items())
 
+    def _begin(self, names: Iterable[str]) -> None:
+        self._may_act.update(names)
+        self._begun_lately.update(names)
+
     def resumed(self, name: str) -> None:
         """An operator resumes the rollout."""
-        self._may_act.add(name)
+        self._begin([name])
         self._reverted.pop(name, None)
 
     def rule_changed(self) -> None:
-        self._rule_has_changed = True
+        self._begin(self._cluster.deployments)
+        self._reverted.clear()
+
+    def killed(self) -> None:
+        """The next process may find the state of an earlier cycle, in which the rollouts did not
+        wait yet because nothing could be saved."""
+        if self._begins and (self.disk_full or self._unsaved_cycles):
+            self._begin(self._cluster.deployments)
+        self._unsaved_cycles = 0
+
+    def lost(self) -> None:
+        """The next process finds no state."""
+        self._may_act.clear()
+        self._begun_lately.clear()
+        self._before.clear()
         self._reverted.clear()
 
     def unsaved(self) -> None:
@@ -97,12 +129,29 @@ class Rollouts:
         return (self.waits, self.returns, self.before_kept, self.stays_reverted)
 
     def waits(self, trace: Trace, cycle: Cycle) -> str:
-        """Without a saved state, nothing is sent until an operator has resumed the rollout."""
+        """Without a saved state, nothing is sent until an operator has resumed the rollout. Where
+        the first one could not be saved, what ran before is known, and returns."""
+        self._note_saved(cycle)
         for change, decision in _decided(cycle):
             assert change.then is not None
-            if not change.then.may_act and decision.override is None:
+            if change.then.may_act or decision.override is not None:
+                continue
+            before = self._before_of(change.deployment_id, cycle) if self._begins else None
+            if before is None or not self._leads_to(before, decision, least=0):
                 return f"{_text(change)}, although no operator has resumed the rollout"
         return ""
+
+    def _note_saved(self, cycle: Cycle) -> None:
+        """Rollouts for which nothing could be saved at the end of the first start go on waiting."""
+        if cycle.plan is None:
+            return
+        has_ended = self._is_first_start and not cycle.state.is_first_start
+        if has_ended and self._is_unsaved:
+            begun = self._begun_lately | self._begun_before
+            self._may_act -= cycle.state.rollouts.keys() - begun
+        self._is_first_start = cycle.state.is_first_start
+        self._unsaved_cycles = self._unsaved_cycles + 1 if self.disk_full else 0
+        self._begun_before, self._begun_lately = self._begun_lately, set()
 
     def returns(self, trace: Trace, cycle: Cycle) -> str:
         """While the rule does not act, nothing is sent that does not lead to what ran before."""
@@ -110,14 +159,21 @@ class Rollouts:
             rollout = decision.rollout
             if rollout is None or rollout.active or decision.override is not None:
                 continue
-            known = cycle.state.rollouts.get(change.deployment_id)
-            before = None if known is None else known.before
-            if before is None or not self._leads_to(before, decision):
+            before = self._before_of(change.deployment_id, cycle)
+            least = SCHEDULED if self._has_schedule else 0
+            if before is None or not self._leads_to(before, decision, least=least):
                 return f"{_text(change)}, although {before} ran before"
         return ""
 
-    def _leads_to(self, before: Setting, decision: Decision) -> bool:
-        least = SCHEDULED if self._has_schedule else 0
+    def _before_of(self, name: str, cycle: Cycle) -> Setting | None:
+        known = cycle.state.rollouts.get(name)
+        return None if known is None else known.before
+
+    def _leads_to(self, before: Setting, decision: Decision, *, least: int) -> bool:
+        """
+        Args:
+            least: the minimum of a schedule that may be open.
+        """
         match decision.change:
             case SetAllocations(allocations=allocations):
                 if before.allocations is None:
@@ -151,6 +207,8 @@ class Rollouts:
             if rollout is None or rollout.verdict is not RolloutVerdict.REVERTED:
                 found = "forgotten" if rollout is None else rollout.verdict
                 return f"{name}: {found}, although reverted at {since:.1f} s"
+        if self.disk_full or self._unsaved_cycles:
+            return ""  # a restart may forget it
         for name, rollout in cycle.state.rollouts.items():
             if rollout.verdict is RolloutVerdict.REVERTED:
                 self._reverted.setdefault(name, cycle.at)

@@ -121,6 +121,9 @@ INSTRUCTIONS = ("pause", "pause", "unpause", "override")
 
 RESUMPTION = "resume_rollouts"
 
+FIRST_BLOCK_S = 300.0
+"""Seconds after the start within which no rule of a gradual rollout can act yet."""
+
 _STATUSES = (
     (400, "illegal_argument_exception"),
     (401, "security_exception"),
@@ -167,12 +170,14 @@ def schedule_of(seed: int, duration_s: float, settings: Settings) -> list[Schedu
         fault = Event(number=number, kind=rng.choice(INSTRUCTIONS))
         found.append(Scheduled(at=rng.uniform(0.0, end), lasts_s=0.0, fault=fault))
     found += resumptions_of(seed, settings, count + len(found), end)
+    found += losses_of(seed, settings, count + len(found), end)
     return sorted(found, key=lambda scheduled: scheduled.at)
 
 
 def resumptions_of(seed: int, settings: Settings, number: int, end: float) -> list[Scheduled]:
-    """When an operator resumes the gradual rollouts that wait or have been reverted: mostly soon
-    after the first start, since they wait until then.
+    """When an operator resumes the gradual rollouts that wait or have been reverted. Since they
+    wait until then, half of the first times are soon after the start, before any rule could act.
+    That a rollout waits can be seen in the other half only.
 
     Args:
         number: of the first.
@@ -180,12 +185,32 @@ def resumptions_of(seed: int, settings: Settings, number: int, end: float) -> li
     if not settings.gradual:
         return []
     rng = random.Random(f"{seed} resumptions")
-    instants = [rng.uniform(0.0, 300.0)] if rng.random() < 0.9 else []
+    until = rng.choice((FIRST_BLOCK_S, end))
+    instants = [rng.uniform(0.0, until)] if rng.random() < 0.9 else []
     instants += [rng.uniform(0.0, end) for _ in range(rng.choice((0, 0, 1, 2, 4)))]
     return [
         Scheduled(at=at, fault=Event(number=number + index, kind=RESUMPTION))
         for index, at in enumerate(instants)
     ]
+
+
+def losses_of(seed: int, settings: Settings, number: int, end: float) -> list[Scheduled]:
+    """What keeps the state of gradual rollouts from the next process: where its directory is lost
+    with the process, a kill; where it is not, in half of the runs a disk that is full from before
+    any rule could act until long after.
+
+    Args:
+        number: of the first.
+    """
+    if not settings.gradual:
+        return []
+    rng = random.Random(f"{seed} losses")
+    if settings.loses:
+        return [Scheduled(at=rng.uniform(0.0, end), fault=Event(number=number, kind="kill"))]
+    if settings.lasting and rng.random() < 0.5:
+        at = rng.uniform(0.0, FIRST_BLOCK_S)
+        return [Scheduled(at=at, fault=Event(number=number, kind="fill_disk_for_long"))]
+    return []
 
 
 def disturbance_of(number: int, rng: random.Random, hosts: tuple[str, ...]) -> Disturbance:

@@ -51,6 +51,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     general: str  # lines before the first table
     gradual: bool  # whether the rule has a gradual rollout
     lasting: bool  # whether the directory of the state is known to outlive the process
+    loses: bool  # whether the next process finds an empty one
     scenario: ClusterScenario
 
     @property
@@ -132,6 +133,7 @@ def settings_of(seed: int) -> Settings:
         general=_general_of(random.Random(f"{seed} general"), stops="stop" in mode),
         gradual=False,
         lasting=random.Random(f"{seed} first start").random() < 0.5,
+        loses=False,
         scenario=scenario,
     )
     # Drawn apart, so that the other seeds do not depend on it.
@@ -186,6 +188,7 @@ def _gradual(settings: Settings, rng: random.Random) -> Settings:
         further=f"{settings.further}\n{rollout}",
         general=settings.general.replace('state = "none"', ""),
         gradual=True,
+        loses=not settings.lasting and rng.random() < 0.5,
         scenario=replace(scenario, nodes=nodes, deployments=[*others, last]),
     )
 

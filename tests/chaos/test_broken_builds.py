@@ -7,7 +7,7 @@ import time
 import pytest
 from msgspec.structs import replace
 
-from autoscaler import control_loop
+from autoscaler import control_loop, state_loop
 from autoscaler.adapters.elasticsearch.changes import ChangeExecutor
 from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
 from autoscaler.control_loop import ControlLoop
@@ -176,6 +176,17 @@ def memory_bounded(monkeypatch):
     )
 
 
+def waits(monkeypatch):
+    """A gradual rollout begins also without a saved state."""
+    begun = rollout_blocks.begun
+    monkeypatch.setattr(rollout_blocks, "begun", lambda *given, waits: begun(*given, waits=False))
+
+
+def begin_unsaved(monkeypatch):
+    """A gradual rollout does not wait while nothing can be saved."""
+    monkeypatch.setattr(state_loop, "of_first_start", lambda rollouts, *, saved: rollouts)
+
+
 def returns(monkeypatch):
     """In the hours that are not the rule's, its policy decides within the bounds of before."""
     kept = tuple(
@@ -221,6 +232,7 @@ BUILDS = (
     satisfied_or_reported,
     stopped_remembered,
     memory_bounded,
+    waits,
     returns,
     before_kept,
     stays_reverted,
@@ -248,3 +260,9 @@ def test_a_build_that_ignores_what_is_requested_is_caught(monkeypatch):
     so that its threads are taken by then."""
     ignore_requested(monkeypatch)
     assert_caught("room")
+
+
+@pytest.mark.timeout(600)
+def test_a_build_that_begins_rollouts_while_nothing_can_be_saved_is_caught(monkeypatch):
+    begin_unsaved(monkeypatch)
+    assert_caught("waits")
