@@ -550,6 +550,17 @@ def test_what_the_rule_has_set_does_not_become_what_ran_before_while_nothing_can
     assert simulated.allocations == 9
 
 
+def test_nor_what_it_has_set_at_the_last_poll_before_that():
+    simulated = Simulated(allocations=9)
+    simulated.until(active=True)
+    while not simulated.changes:
+        simulated.poll()
+    assert simulated.allocations != 9
+    simulated.rule = replace(simulated.rule, observe_only=EXPIRED)
+    simulated.run(60)
+    assert simulated.rollout.before == Setting(9)
+
+
 def test_what_another_writer_sets_while_nothing_can_be_sent_is_what_ran_before():
     simulated = Simulated(allocations=9)
     simulated.until(active=True)
