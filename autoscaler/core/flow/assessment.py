@@ -28,6 +28,7 @@ from autoscaler.core.flow.constraints import (
     claimed_minimum,
     is_on_hold,
     joined,
+    search_below_refusal,
 )
 from autoscaler.core.flow.control_mode import CAPACITY_REASONS, change_for, may_change_mode
 from autoscaler.core.flow.effect import COUNT_UNRELIABLE, Tracked, awaits_effect, external_start
@@ -43,6 +44,7 @@ from autoscaler.core.flow.measurement import (
 from autoscaler.core.flow.memory_ledger import MemoryLimit
 from autoscaler.core.flow.plan_context import PlanContext
 from autoscaler.core.flow.recommendation import Recommendation, naming_unknown, recommend
+from autoscaler.core.flow.requested import awaited_allocations
 from autoscaler.core.flow.rollout_blocks import (
     RolloutBlock,
     after_decision,
@@ -83,6 +85,18 @@ class Assessment(Value, frozen=True):
     def next_poll(self) -> PollRequest | None:
         """The next poll that the deployment needs; None: the routine one is early enough."""
         return self.recommendation.next_poll
+
+    def awaited(self, at: float) -> int:
+        """The allocations that the cluster places as soon as it can; 0 if nothing is missing, or no
+        longer expected."""
+        awaited = awaited_allocations(self.stats, self.state, at)
+        if self.limits is None:
+            return awaited
+        # A minimum of adaptive allocations that was not reached is lowered to what may fit.
+        lowered = search_below_refusal(self.steps[-1].after, self.limits)
+        if lowered is None or lowered.after >= self.limits.current:
+            return awaited
+        return max(awaited, lowered.after)
 
     @property
     def claim(self) -> Claim | None:

@@ -27,7 +27,6 @@ from autoscaler.core.flow.memory_ledger import MemoryLedger, MemoryLimit, memory
 from autoscaler.core.flow.memory_limit import limit_by_memory
 from autoscaler.core.flow.plan_context import PlanContext, plan_context_of, unmanaged_after
 from autoscaler.core.flow.requested import (
-    requested_allocations,
     requested_of_left_out,
     requested_of_unmanaged,
 )
@@ -158,7 +157,7 @@ def plan_in_parts(
     grants = _granted(
         claims,
         [
-            *[(a.stats, requested_allocations(a.stats, a.state, context.at)) for a in assessments],
+            *[(a.stats, a.awaited(context.at)) for a in assessments],
             *requested_elsewhere,
         ],
         context,
@@ -174,10 +173,7 @@ def plan_in_parts(
         _granted(
             shadow_claims(shadows),
             [
-                *[
-                    (a.stats, requested_allocations(a.stats, a.state, context.at))
-                    for a in as_if_sent
-                ],
+                *[(a.stats, a.awaited(context.at)) for a in as_if_sent],
                 *requested_elsewhere,
             ],
             shadow_context,

@@ -8,7 +8,7 @@ from autoscaler.core.state import DeploymentState, State
 from autoscaler.core.values import STARTED, DeploymentStats, Observation
 
 
-def requested_allocations(stats: DeploymentStats, known: DeploymentState, at: float) -> int:
+def awaited_allocations(stats: DeploymentStats, known: DeploymentState, at: float) -> int:
     """The allocations that earlier cycles have requested; 0 if nothing is missing, or no longer
     expected."""
     since, rollout = known.unsettled_since, known.rollout
@@ -29,7 +29,7 @@ def requested_of_left_out(
     found = [requested_of_unmanaged(stats) for stats in unmanaged]
     for name, stats in left_out_of(state, observation).items():
         known = state.deployments[name]
-        requested = requested_allocations(stats, known, observation.at)
+        requested = awaited_allocations(stats, known, observation.at)
         if known.request is not None:
             setting = known.request.setting
             last = setting.minimum if setting.allocations is None else setting.allocations

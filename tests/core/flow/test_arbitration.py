@@ -433,6 +433,23 @@ class TestClaims:
         assert desired(decisions) == {"other": 3, "searching": 3}
         assert decisions["searching"].reason is Reason.CAPACITY
 
+    def test_a_minimum_that_is_lowered_to_what_may_fit_leaves_the_rest_to_others(self):
+        """Adaptive allocations will request what it is lowered to, and request nothing yet."""
+        refused = CapacityRefusal(
+            allocations=5, capacity=ClusterCapacity(frozenset(["n1"]), 6.0, 1),
+            hold_s=300.0, until=1000.0,
+        )  # fmt: skip
+        searching = recommended("searching", 5, mode=Mode.BOUNDS)
+        adaptive = AdaptiveAllocations(enabled=True, minimum=5, maximum=5)
+        seen = running("searching", adaptive=adaptive)
+        _, state = plan(State(), observation(-10.0, seen), policy(searching))
+        known = replace(state.deployments["searching"], infeasible=refused)
+        state = replace(state, deployments={"searching": known})
+        rules = (searching, recommended("other", 5))
+        decisions = decided(rules, seen, running("other"), state=state)
+        assert desired(decisions) == {"other": 3, "searching": 3}
+        assert decisions["searching"].reason is Reason.CAPACITY
+
     def test_a_dry_run_takes_nothing_from_the_others_and_sees_what_is_left(self):
         rules = (recommended("dry", 5, dry_run=True), recommended("real", 4))
         decisions = decided(rules, running("dry"), running("real"))
