@@ -117,7 +117,12 @@ def track(
     external = _counting(known.external_change, rule, at)
     seen = setting_of(stats)
     if not rule.sends:
-        return Tracked(setting=None, request=None, back_off=known.back_off, external_change=None)
+        return Tracked(
+            setting=None,
+            request=_late(known.request, at),
+            back_off=known.back_off,
+            external_change=None,
+        )
     if seen is None or not reliable:
         return Tracked(
             setting=known.setting,
@@ -178,6 +183,18 @@ def _after_effect(back_off: BackOff | None) -> BackOff | None:
     if back_off is None or back_off.reason in _ENDED_BY_EFFECT:
         return None
     return replace(back_off, times=0) if back_off.reason == RETRY_AFTER else back_off
+
+
+def _late(request: Request | None, at: float) -> Request | None:
+    """An update that may still take effect while nothing is sent. It is not waited for."""
+    if request is None or at - request.at >= LOST_UPDATE_S:
+        return None
+    return replace(request, accepted=False)
+
+
+def may_have_set(request: Request | None, seen: Setting) -> bool:
+    """Whether the last update, or one before it that was lost, may have led to what is seen."""
+    return request is not None and seen in (request.setting, *request.earlier)
 
 
 def awaits_effect(request: Request | None) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from msgspec.structs import replace
 
 from autoscaler.core.decision import Decision, ExternalChange, Mode, Setting
-from autoscaler.core.flow.effect import setting_of
+from autoscaler.core.flow.effect import may_have_set, setting_of
 from autoscaler.core.flow.plan_context import PlanContext
 from autoscaler.core.flow.recommendation import Recommendation
 from autoscaler.core.gradual_rollout import (
@@ -144,6 +144,8 @@ def _follows(
     if rollout.before is None:
         return True
     if rule.sends or last is None or last.setting is not None:
+        return False
+    if may_have_set(last.request, present):
         return False
     return _setting(last.baseline) not in (None, present)
 

@@ -51,6 +51,7 @@ class Simulated:
         self.utc_offsets_s = {"UTC": 0.0}
         self.queue_capacity = 900
         self.refuses = False  # each update, because there is no capacity
+        self.loses = False  # each update on the way; it may arrive later
 
     @property
     def rollout(self):
@@ -97,9 +98,11 @@ class Simulated:
         sent = {}
         for update in cycle.updates:
             self.changes.append(update.change)
-            if not self.refuses:
-                self.apply(update.change)
             kind = OutcomeKind.NO_CAPACITY if self.refuses else OutcomeKind.ACCEPTED
+            if self.loses:
+                kind = OutcomeKind.UNKNOWN
+            if kind is OutcomeKind.ACCEPTED:
+                self.apply(update.change)
             sent["elser"] = outcome(update, kind)
         _, self.state = end_cycle(cycle.plan, sent, cycle.state)
 
@@ -557,6 +560,20 @@ def test_nor_what_it_has_set_at_the_last_poll_before_that():
         simulated.poll()
     assert simulated.allocations != 9
     simulated.rule = replace(simulated.rule, observe_only=EXPIRED)
+    simulated.run(60)
+    assert simulated.rollout.before == Setting(9)
+
+
+def test_nor_what_it_has_sent_then_and_arrives_later():
+    simulated = Simulated(allocations=9)
+    simulated.loses = True
+    while not simulated.changes:
+        simulated.poll()
+    assert simulated.allocations == 9
+    simulated.rule = replace(simulated.rule, observe_only=EXPIRED)
+    simulated.run(60)
+    simulated.apply(simulated.changes[-1])
+    assert simulated.allocations != 9
     simulated.run(60)
     assert simulated.rollout.before == Setting(9)
 
