@@ -9,7 +9,7 @@ from autoscaler.core.values import STARTED, DeploymentStats, Observation
 def expected_threads(observation: Observation, stuck: Collection[str]) -> dict[str, int]:
     """By deployment id: the threads of the allocations that run, and of those that are requested
     and can be expected to start. These are all while nodes load the model, since the cluster has
-    placed them, or else those that fit next to what runs.
+    placed them, or else those that fit next to what runs and what loads.
 
     Args:
         stuck: deployments whose missing allocations are not expected any more.
@@ -19,16 +19,21 @@ def expected_threads(observation: Observation, stuck: Collection[str]) -> dict[s
     }
     free = _free_threads(observation, counted.values())
     expected = {}
-    for name, stats in counted.items():
+    for name, stats in sorted(counted.items(), key=lambda each: not _is_loading(each[1])):
         threads, requested = stats.threads_per_allocation or 1, stats.allocations or 0
         running = requested if stats.running_allocations is None else stats.running_allocations
         missing = max(0, requested - running)
         if name in stuck:
             missing = 0
-        elif missing and all(node.routing_state == STARTED for node in stats.nodes):
-            missing = _placed(missing, threads, free)
+        fitting = _placed(missing, threads, free)
+        if not _is_loading(stats):
+            missing = fitting
         expected[name] = (min(requested, running) + missing) * threads
     return expected
+
+
+def _is_loading(stats: DeploymentStats) -> bool:
+    return any(node.routing_state != STARTED for node in stats.nodes)
 
 
 def _free_threads(

@@ -124,11 +124,17 @@ def room(trace: Trace, cycle: Cycle) -> str:
         if "adaptive_allocations" in change.body.get("service_settings", change.body):
             needed = max(needed, before)  # a lower minimum takes nothing away by itself
         threads[change.deployment_id] = needed
-        if wanted <= (stats.allocations or 0):
+        if wanted <= max(stats.allocations or 0, _minimum(stats)):
             continue  # it is no increase, however few of those that were requested run
         if threads[change.deployment_id] > before and sum(threads.values()) > processors:
             return f"{_text(change)}: {sum(threads.values())} threads on {processors} processors"
     return ""
+
+
+def _minimum(stats: DeploymentStats) -> int:
+    """That of adaptive allocations, which they may not have reached."""
+    adaptive = stats.adaptive
+    return (adaptive.minimum or 0) if adaptive is not None and adaptive.enabled else 0
 
 
 def _left_out(trace: Trace, cycle: Cycle) -> dict[str, int]:
