@@ -23,6 +23,8 @@ def real_path(path: Path) -> Path:
         OSError: the links lead in a circle, or a folder cannot be read.
     """
     try:
+        return path.resolve(strict=True)
+    except FileNotFoundError:
         return path.resolve()
     except RuntimeError as error:  # of pathlib before Python 3.13
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from error
