@@ -1,5 +1,6 @@
 """Executors: a real Dask scheduler with workers on the loopback interface."""
 
+import gc
 import os
 import re
 import shutil
@@ -50,6 +51,15 @@ def warm_up():
 
 def products(number, **others):
     return [Product(name=f"product {n}", factor=n, **others) for n in range(number)]
+
+
+@pytest.fixture(autouse=True)
+def no_client_is_left():
+    """Dask closes a client that could not connect when it is collected. If that happens while a
+    lock is held that this needs, it waits for ever."""
+    gc.collect()
+    yield
+    gc.collect()
 
 
 @pytest.fixture
