@@ -49,6 +49,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._elapsed_s
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Nothing to wait for, as `_Inline` has no threads. That of asyncio waits for a thread that
+        it starts, up to 300 s, and these pass before the thread runs if the machine is busy."""
+
     def skip(self, seconds: float) -> None:
         """Let time pass at once, as if the process had been suspended: nothing runs meanwhile."""
         self._elapsed_s += seconds
