@@ -8,6 +8,13 @@ import ssl
 
 import aiohttp
 
+_REMEDIES = {
+    9: "correct the clock of this machine, or of the one that issued it",
+    10: "renew it, or the authority that has signed it, or correct the clock of this machine",
+}
+"""What to do by the reason for which OpenSSL rejects a certificate: X509_V_ERR_CERT_NOT_YET_VALID
+and X509_V_ERR_CERT_HAS_EXPIRED."""
+
 
 def no_response_because(error: aiohttp.ClientError | OSError) -> str:
     """The reason as a part of a sentence, without any text from outside."""
@@ -29,6 +36,14 @@ def no_response_because(error: aiohttp.ClientError | OSError) -> str:
         case OSError() if not isinstance(error, aiohttp.ClientError) and error.strerror:
             return error.strerror  # of the resolution of a name, which has negative numbers
     return "the connection was lost"
+
+
+def certificate_remedy(error: Exception) -> str:
+    """What to do about a certificate that is not trusted because of its dates; empty: another
+    reason, about which the settings of the client can do something."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        error = error.certificate_error
+    return _REMEDIES.get(getattr(error, "verify_code", 0), "")
 
 
 def _untrusted(error: Exception) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 import bcrypt
 import pytest
@@ -136,6 +137,15 @@ def test_another_certificate_than_the_configured_one_is_not_trusted(directory, d
     shown = history("--config", config, code=1)
     assert "is not trusted" in shown
     assert f"it has to be the one in {directory}/tls.crt" in shown
+
+
+def test_an_expired_certificate_has_to_be_renewed(directory, authority):
+    expired = authority.issue_cert("localhost", not_after=datetime(2001, 1, 1, tzinfo=UTC))
+    expired.cert_chain_pems[0].write_to_path(directory / "tls.crt")
+    expired.private_key_pem.write_to_path(directory / "tls.key")
+    with serving(ServerAccess(tls=tls_of(directory))) as port:
+        shown = history("--config", configured(directory, port), code=1)
+        assert "certificate has expired; renew it" in shown
 
 
 def test_elsewhere_its_authority_is_named(directory, daemon):

@@ -11,7 +11,7 @@ from autoscaler.client_sockets import client_session
 from autoscaler.core.units import duration_text
 from autoscaler.errors import UserError
 from autoscaler.files import read_regular
-from autoscaler.http_errors import no_response_because
+from autoscaler.http_errors import certificate_remedy, no_response_because
 from autoscaler.masking import SecretMask
 from autoscaler.server_access import MAX_PEM_BYTES
 from autoscaler.wire.decision_views import AdminError
@@ -97,9 +97,12 @@ async def send(
         ) from error
     except aiohttp.ClientSSLError as error:
         only = f"it has to be the one in {daemon.certificate}, or " if daemon.certificate else ""
+        remedy = (
+            certificate_remedy(error)
+            or f"{only}set --ca to the authority that has signed it, or {URL_HINT}"
+        )
         raise AdminRequestFailed(
-            f"the daemon at {url} is not trusted: {no_response_because(error)}; {only}set --ca to "
-            f"the authority that has signed it, or {URL_HINT}"
+            f"the daemon at {url} is not trusted: {no_response_because(error)}; {remedy}"
         ) from error
     except aiohttp.ClientConnectorError as error:
         raise DaemonUnreachable(

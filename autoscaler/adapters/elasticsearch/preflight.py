@@ -111,10 +111,11 @@ async def inspect(
 
 
 def _hint(error: ElasticsearchError) -> str:
-    if isinstance(error, ConnectionBroken):
-        # A port that uses TLS drops the connection on a request in plain HTTP.
-        return "; check whether the address must begin with https"
-    return ""
+    if not isinstance(error, ConnectionBroken):
+        return ""
+    # A port that uses TLS drops the connection on a request in plain HTTP.
+    plain = "https://" not in str(error)
+    return f"; check {'whether the address must begin with https' if plain else 'any proxy'}"
 
 
 class _Inspection:

@@ -94,7 +94,8 @@ def _context(connection: Connection) -> ssl.SSLContext:
         )
     except OSError as error:
         raise ConnectionSettingsError(
-            f"ca_certs {connection.ca_certs} cannot be used: {_reason_of(error)}"
+            f"ca_certs {connection.ca_certs} cannot be used: {_reason_of(error)}; name a PEM "
+            "file of the authority's certificate, such as the cluster's http_ca.crt"
         ) from error
     # Python 3.13 is strict by default, and rejects the authorities that Elasticsearch itself
     # generates (elastic/elasticsearch#117769).
@@ -147,5 +148,7 @@ def _presented(connection: Any) -> list[bytes]:
 
 def _reason_of(error: OSError) -> str:
     if isinstance(error, ssl.SSLError):
+        if error.reason == "NO_CERTIFICATE_OR_CRL_FOUND":
+            return "it contains no certificate"
         return error.reason or "not in PEM form"
     return error.strerror or str(error)

@@ -20,7 +20,12 @@ from autoscaler.adapters.elasticsearch.errors import (
     Unreachable,
 )
 from autoscaler.core.units import duration_text
+from autoscaler.http_errors import certificate_remedy
 from autoscaler.wire.bounds import MAX_NAME
+
+_OTHER_NAME = frozenset({62, 64})
+"""For which OpenSSL rejects a certificate whose names do not include the host's:
+X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
 
 
 def transport_error_of(
@@ -102,15 +107,21 @@ def untrusted(error: OSError, place: str) -> TlsError:
     elif isinstance(error, aiohttp.ClientConnectorError):
         cause = error.os_error
     if isinstance(cause, ssl.SSLCertVerificationError):
+        reason = cause.verify_message.rstrip(".")
         return TlsError(
-            f"the certificate of {place} is not trusted: {cause.verify_message}; "
-            "check ca_certs or ca_fingerprint, and the host name"
+            f"the certificate of {place} is not trusted: {reason}; {_trust_remedy(cause)}"
         )
     reason = getattr(cause, "reason", None) or "the handshake failed"
     return TlsError(
         f"no TLS connection with {place}: {reason}; "
         "check that the port uses TLS, and client_certificate if the server requires one"
     )
+
+
+def _trust_remedy(cause: ssl.SSLCertVerificationError) -> str:
+    if cause.verify_code in _OTHER_NAME:
+        return "use a name of the certificate as the host name in hosts, or set ca_fingerprint"
+    return certificate_remedy(cause) or "check ca_certs or ca_fingerprint"
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:

@@ -1,6 +1,7 @@
 """TLS: trusted and untrusted certificates, pins, and client certificates."""
 
 import ssl
+from datetime import UTC, datetime
 from hashlib import sha256
 
 import aiohttp
@@ -26,6 +27,8 @@ from tests.adapters.elasticsearch.servers import (
 )
 
 OK = respond(info())
+LONG_AGO = datetime(2001, 1, 1, tzinfo=UTC)
+IN_THE_FUTURE = datetime(2998, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +105,33 @@ async def test_a_certificate_for_another_name(tmp_path, authority):
     ca = written(tmp_path / "ca.pem", authority.cert_pem)
     async with serving(OK, tls=context) as server:
         with pytest.raises(TlsError, match="host name"):
+            await cluster_name_from(server, ca_certs=ca)
+
+
+async def test_a_certificate_for_another_name_is_not_blamed_on_the_authority(tmp_path, authority):
+    context = server_context(tmp_path, authority.issue_cert("elsewhere.example"))
+    ca = written(tmp_path / "ca.pem", authority.cert_pem)
+    async with serving(OK, tls=context) as server:
+        with pytest.raises(TlsError) as raised:
+            await cluster_name_from(server, ca_certs=ca)
+    assert "ca_certs" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("dates", "remedy"),
+    [
+        ({"not_after": LONG_AGO}, "certificate has expired; renew it"),
+        ({"not_before": IN_THE_FUTURE}, "certificate is not yet valid; correct the clock"),
+    ],
+    ids=["expired", "not yet valid"],
+)
+async def test_dates_of_a_certificate_are_no_matter_of_the_settings(
+    tmp_path, authority, dates, remedy
+):
+    context = server_context(tmp_path, authority.issue_cert("127.0.0.1", **dates))
+    ca = written(tmp_path / "ca.pem", authority.cert_pem)
+    async with serving(OK, tls=context) as server:
+        with pytest.raises(TlsError, match=remedy):
             await cluster_name_from(server, ca_certs=ca)
 
 
@@ -268,7 +298,7 @@ async def test_a_closed_port_with_a_pinned_certificate():
     ("settings", "message"),
     [
         ({"ca_certs": "missing.pem"}, "ca_certs: .*missing.pem cannot be read: No such file"),
-        ({"ca_certs": "empty.pem"}, "ca_certs .*empty.pem cannot be used"),
+        ({"ca_certs": "empty.pem"}, "empty.pem cannot be used: .* name a PEM file"),
         ({"client_certificate": "missing.pem"}, "client_certificate: .* cannot be read"),
         ({"client_key": "empty.pem"}, "client_key: requires client_certificate"),
         ({"ca_fingerprint": "abc"}, "64 hexadecimal digits"),
