@@ -123,6 +123,12 @@ async def test_metrics_as_openmetrics_on_request(get):
     assert text.endswith("# EOF\n")
 
 
+async def test_openmetrics_that_a_client_excludes(get):
+    accept = "application/openmetrics-text;q=0,text/plain"
+    _, content_type, _ = await get("/metrics", Accept=accept)
+    assert content_type.startswith("text/plain")
+
+
 async def test_large_responses_are_compressed(get, registry):
     gauge = Gauge("many", "Many series.", ["n"], registry=registry)
     for n in range(5000):

@@ -229,6 +229,20 @@ async def test_programs_get_the_list_of_paths(site):
     assert (await site.get("/", Accept="*/*")).startswith("autoscaler 1.2.3\n")
 
 
+@pytest.mark.parametrize(
+    ("accept", "is_page"),
+    [
+        ("text/html;q=0", False),
+        ("text/html; Q=0.000, */*", False),
+        ("application/json, text/html;q=0.1", True),
+        ("Text/HTML;level=1", True),
+        ("text/html-other", False),
+    ],
+)
+async def test_a_client_that_excludes_pages_gets_the_list_of_paths(site, accept, is_page):
+    assert (await site.get("/", Accept=accept)).startswith("<!doctype html>") is is_page
+
+
 async def test_the_pages_of_a_named_cluster_are_below_its_name():
     site = Site("tokyo-1")
     async with site.session, site.admin:

@@ -1,6 +1,7 @@
 """The daemon's own HTTP server."""
 
 import os
+import re
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Self
@@ -33,6 +34,7 @@ from autoscaler.text import printable
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _OPENMETRICS = "application/openmetrics-text"
+_EXCLUDED = re.compile(r"q=0(\.0{0,3})?")
 
 SHUTDOWN_TIMEOUT_S = 1.5
 """Seconds for which a scrape in progress may delay the end of the daemon. Short, because the
@@ -46,7 +48,7 @@ _INDEX = """autoscaler {version}
 /readyz                     200 while the latest observation of the cluster has succeeded
 /decisions                  the latest decisions and their reasons; ?deployment=GLOB filters them
 /decisions/{{deployment_id}}  the same for one deployment
-/api/v1/openapi.json        the paths under /api/v1: status, deployments, instructions
+/api/v1/openapi.json        the paths under /api/v1: status, deployments, history, instructions
 /resume/{{deployment_id}}     POST starts a deployment that was stopped because it was idle
 """
 
@@ -209,13 +211,12 @@ class AdminServer:
 
     async def _index(self, request: web.Request) -> web.StreamResponse:
         """The status page for browsers, and a list of paths for others."""
-        if "text/html" in request.headers.get(hdrs.ACCEPT, ""):
+        if _accepts(request, "text/html"):
             return await self._pages.status_pages.overview(request)
         return web.Response(text=_INDEX.format(version=self._version))
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        media_types = ",".join(request.headers.getall(hdrs.ACCEPT, [])).split(",")
-        openmetrics = any(each.split(";")[0].strip() == _OPENMETRICS for each in media_types)
+        openmetrics = _accepts(request, _OPENMETRICS)
         content_type = OPENMETRICS_TYPE if openmetrics else CONTENT_TYPE_PLAIN_0_0_4
         encode = encode_openmetrics if openmetrics else generate_latest
         rendered = await self._renderer.render(
@@ -251,6 +252,18 @@ class AdminServer:
             if hdrs.ALLOW in error.headers:
                 response.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]
             return response
+
+
+def _accepts(request: web.Request, media_type: str) -> bool:
+    """Whether the client names a media type, and not with the weight 0, which excludes it.
+
+    Source: RFC 9110, section 12.4.2.
+    """
+    for each in ",".join(request.headers.getall(hdrs.ACCEPT, [])).lower().split(","):
+        name, *parameters = (part.strip() for part in each.split(";"))
+        if name == media_type and not any(map(_EXCLUDED.fullmatch, parameters)):
+            return True
+    return False
 
 
 def _ok() -> str:
