@@ -26,7 +26,7 @@ from autoscaler.cli import main
 from autoscaler.core.decision import OutcomeKind
 from autoscaler.core.state import State
 from autoscaler.wire.history import Event, HistoryQuery, Note, view_of
-from tests.adapters.recorded import decision, outcome
+from tests.adapters.recorded import cycle, decision, outcome
 from tests.fakes import FakeClock
 
 NOW = 1_760_000_000.0
@@ -113,7 +113,7 @@ class TestTheFile:
 
 
 @contextmanager
-def served(*events):
+def served(*events, observed=True):
     """The URL of a daemon with this history."""
     clock = FakeClock(NOW)
     started, ended = threading.Event(), threading.Event()
@@ -121,9 +121,12 @@ def served(*events):
 
     async def serve():
         history = History(clock, None)
+        decisions = DecisionRecorder(clock, "1.2.3")
+        if observed:
+            decisions.planned(*cycle(outcome(decision("observed"), OutcomeKind.UNCHANGED)))
         pages = ClusterPages(
             Health(clock, 10.0),
-            DecisionRecorder(clock, "1.2.3"),
+            decisions,
             read_history=history.read,
         )
         server = AdminServer(CollectorRegistry(), pages, host="127.0.0.1", port=0, version="1.2.3")
@@ -214,6 +217,19 @@ class TestTheCommand:
     def test_says_that_nothing_has_happened(self):
         with served() as url:
             assert history("--url", url).startswith("Nothing is recorded since 20")
+
+    def test_of_a_deployment_that_never_was(self):
+        with served(note(time.time(), "", "statistics are available again")) as url:
+            shown = history("nosuch", "--url", url, code=1)
+        assert "nosuch: not found in the cluster, and nothing is recorded of it" in shown
+
+    def test_of_a_deployment_that_is_gone(self):
+        with served(note(time.time(), "gone", "gone is paused")) as url:
+            assert "gone is paused" in history("gone", "--url", url)
+
+    def test_before_the_first_observation_no_deployment_is_unknown(self):
+        with served(observed=False) as url:
+            assert "Nothing is recorded" in history("elser", "--url", url)
 
     def test_reads_the_file_if_no_daemon_runs(self, tmp_path, config):
         now = time.time()

@@ -1,5 +1,6 @@
 """The history, from a running daemon or from the file of one that does not run."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote, urlencode
@@ -35,7 +36,8 @@ async def fetch_history(daemon: DaemonAddress, wanted: Wanted) -> HistoryRespons
     """Request the history from the daemon.
 
     Raises:
-        AdminRequestFailed: no daemon responds, or it rejects the request.
+        AdminRequestFailed: no daemon responds, or it rejects the request, or nothing is recorded of
+            the deployment, and the cluster does not have it.
     """
     place = (
         "" if wanted.deployment_id is None else f"/deployments/{quote(wanted.deployment_id, '')}"
@@ -53,7 +55,23 @@ async def fetch_history(daemon: DaemonAddress, wanted: Wanted) -> HistoryRespons
         entries += page.entries
         before = page.next
         if not before or len(entries) >= wanted.limit:
-            return msgspec.structs.replace(page, entries=tuple(entries))
+            break
+    if wanted.deployment_id is not None and not before and not any(e.deployment for e in entries):
+        await _ensure_known(daemon, wanted.deployment_id)
+    return msgspec.structs.replace(page, entries=tuple(entries))
+
+
+async def _ensure_known(daemon: DaemonAddress, deployment_id: str) -> None:
+    """
+    Raises:
+        AdminRequestFailed: the cluster has no such deployment.
+    """
+    status, body = await send("GET", daemon, f"/decisions/{quote(deployment_id, '')}")
+    if status != 404:
+        return  # also where the cluster has not been observed yet
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        refused = refusal_of(daemon, status, body)
+        raise AdminRequestFailed(f"{refused}, and nothing is recorded of it in this time")
 
 
 async def _fetch_page(daemon: DaemonAddress, path: str) -> HistoryResponse:
