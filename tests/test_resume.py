@@ -1,6 +1,7 @@
 """`resume`: the request to a daemon, and its response."""
 
 import asyncio
+import json
 
 import pytest
 from aiohttp import web
@@ -148,6 +149,22 @@ class TestTheCommand:
         result = await self.invoke("a/b c?", "--config", config)
         assert (result.exit_code, result.stderr) == (0, "")
         assert result.stdout == "a/b c?: will be resumed in the next cycle\n"
+
+    async def test_as_json_it_prints_the_response_of_the_api(self):
+        accepted = {"autoscaler": "1.2.3", "message": "a/b: will be resumed", "saved": True}
+        received = []
+
+        async def accept(request):
+            received.append(await request.json())
+            return web.json_response(accepted, status=202)
+
+        app = web.Application()
+        app.router.add_post("/api/v1/resume", accept)
+        async with TestServer(app) as server:
+            result = await self.invoke("a/b", "--url", server.make_url(""), "--json")
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert json.loads(result.stdout) == accepted
+        assert received == [{"deployment": "a/b"}]
 
     async def test_at_another_address(self, config, url):
         assert (await self.invoke("a/b c?", "--config", config, "--url", url)).exit_code == 0

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from autoscaler.cli.instructions import instruct_daemon, json_option
 from autoscaler.cli.shared import (
     ID,
     RenamedChoice,
@@ -108,16 +109,22 @@ def stop(deployment: str, path: Path | None, *, force: bool) -> None:
 
 @click.command()
 @click.argument("deployment", type=ID)
+@json_option
 @url_option
 @config_option
 @report_errors()
-def resume(deployment: str, url: str | None, path: Path | None) -> None:
+def resume(deployment: str, url: str | None, path: Path | None, *, as_json: bool) -> None:
     """Let the daemon start a stopped DEPLOYMENT.
 
     The daemon stopped it because it was idle (scale_to_zero via stop).
     """
     from autoscaler.operate.resume import resume as request_resume
+    from autoscaler.wire.instruction_views import ResumeRequest
 
+    if as_json:
+        request = ResumeRequest(deployment=deployment)
+        instruct_daemon("resume", request, url=url, path=path, as_json=True)
+        return
     say(ask_daemon(url, path, partial(request_resume, deployment_id=deployment)))
 
 
@@ -129,7 +136,7 @@ def resume(deployment: str, url: str | None, path: Path | None) -> None:
 def wake(context: click.Context, /, **given: Any) -> None:
     """Former name of `resume`; works for one release."""
     warn("`autoscaler wake` is deprecated; use `autoscaler resume`")
-    context.invoke(resume, **given)
+    context.invoke(resume, as_json=False, **given)
 
 
 @click.command()
