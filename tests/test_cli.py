@@ -186,6 +186,12 @@ class TestWithoutACluster:
         assert len(result.stderr.splitlines()) == 1
         assert "--config" in result.stderr
 
+    @pytest.mark.parametrize("given", ["", "  "])
+    def test_an_empty_path_is_not_the_working_directory(self, given):
+        result = invoke("check", "--config", given)
+        assert result.exit_code == 2
+        assert "it is empty; name a file" in result.stderr
+
     @pytest.mark.parametrize("name", ["run", "check"])
     @pytest.mark.parametrize(
         ("text", "complaint"),

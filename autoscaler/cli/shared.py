@@ -98,6 +98,26 @@ class _StatedReason(_Utf8):
 ID, STATED_REASON = _PathId(), _StatedReason()
 
 
+class _FilePath(click.Path):
+    """The path of a file. An empty one would be the working directory."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(
+        self,
+        value: "str | os.PathLike[str]",
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Any:
+        if not str(value).strip():
+            self.fail("it is empty; name a file, or leave the option out.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FILE = _FilePath()
+
+
 class RenamedChoice(click.Choice[str]):
     """A choice that accepts former names, with a warning, for one release."""
 
@@ -217,7 +237,7 @@ def _fail(exit_code: int, *sentences: str) -> NoReturn:
 config_option = click.option(
     "--config",
     "path",
-    type=click.Path(path_type=Path),
+    type=FILE,
     envvar="AUTOSCALER_CONFIG",
     show_envvar=True,
     help="The TOML file. Without it, the AUTOSCALER_... variables are the configuration.",
@@ -234,7 +254,7 @@ def url_option(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--ca",
-            type=click.Path(path_type=Path),
+            type=FILE,
             expose_value=False,
             callback=_keep,
             help="File of the authority that has signed the daemon's certificate.  [default: its "
@@ -242,7 +262,7 @@ def url_option(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--client-certificate",
-            type=click.Path(path_type=Path),
+            type=FILE,
             expose_value=False,
             callback=_keep,
             help="File of a certificate and its key, for a daemon that requires one; PEM.",
@@ -256,7 +276,7 @@ def url_option(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--password-file",
-            type=click.Path(path_type=Path),
+            type=FILE,
             expose_value=False,
             callback=_keep,
             help="File of the user's password.",
