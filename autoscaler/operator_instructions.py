@@ -24,6 +24,7 @@ from autoscaler.core.instructions import (
     resume_text,
 )
 from autoscaler.core.rollout_status import RolloutVerdict
+from autoscaler.core.step_text import step_text
 from autoscaler.core.units import duration_text
 from autoscaler.core.values import Observation, Reason
 from autoscaler.ports import (
@@ -262,9 +263,15 @@ class OperatorInstructions:
         """Why an instruction changes nothing at present; empty: it may."""
         decisions = () if self._last is None else self._last[1].decisions
         for decision in decisions:
-            if decision.deployment_id == deployment_id and not decision.sends:
+            if decision.deployment_id != deployment_id:
+                continue
+            if not decision.sends:
                 mode = "dry run" if decision.dry_run else "observe only"
                 return f"; nothing is sent for it in any case ({mode})"
+            for step in decision.steps:
+                if step.externally_controlled:
+                    because = step_text(step).removeprefix("held: ")
+                    return f"; it has no effect at present, because {because}"
         return ""
 
     def _log_event(

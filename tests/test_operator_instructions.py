@@ -7,8 +7,10 @@ from autoscaler.control_loop import ControlLoop
 from autoscaler.core.decision import Plan
 from autoscaler.core.instructions import Instructions, Override
 from autoscaler.core.state import State
+from autoscaler.core.values import Reason, Step
 from autoscaler.operator_instructions import OperatorInstructions
 from autoscaler.ports import CycleTimes
+from tests.adapters.recorded import decision
 from tests.fakes import FakeClock, FakeCluster, ListRecorder
 from tests.observations import observation, policy
 
@@ -63,3 +65,14 @@ def test_one_that_had_ended_before_the_start_is_removed_after_a_day():
     operators = process(clock := FakeClock(NOW + 86_400.0))
     assert after(operators, clock, LIVED_S - 1.0) == ([("elser", OVERRIDE)], [])
     assert after(operators, clock, 1.0) == ([], [])
+
+
+async def test_what_has_no_effect_on_an_externally_controlled_deployment_says_so():
+    operators = process(clock := FakeClock(NOW))
+    held = decision("elser", at=NOW, steps=(Step(Reason.ADAPTIVE_ENABLED, 3, 3),))
+    took = CycleTimes(observe_s=0.0, plan_s=0.0, act_s=0.0)
+    operators.planned(observation(clock.now()), Plan(at=NOW, decisions=(held,)), (), took)
+    given = await operators.override("elser", 4, 600.0, "alice", "")
+    assert "; it has no effect at present, because adaptive allocations are enabled; " in (
+        given.message
+    )
