@@ -111,11 +111,9 @@ async def inspect(
 
 
 def _hint(error: ElasticsearchError) -> str:
-    if not isinstance(error, ConnectionBroken):
-        return ""
     # A port that uses TLS drops the connection on a request in plain HTTP.
-    plain = "https://" not in str(error)
-    return f"; check {'whether the address must begin with https' if plain else 'any proxy'}"
+    what = "any proxy" if "https://" in str(error) else "whether the address must begin with https"
+    return f"; check {what}" if isinstance(error, ConnectionBroken) else ""
 
 
 class _Inspection:
