@@ -481,6 +481,39 @@ async def test_where_it_is_in_a_few_words(tmp_path):
     assert described_recording(tmp_path).startswith(f"{tmp_path / FILE_NAME}, 0.")
 
 
+def foreign(path):
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA application_id = 7")
+        database.commit()
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda path: None, ""),
+        (lambda path: path.write_bytes(b""), ""),
+        (lambda path: path.write_bytes(b"no database" * 500), "; it is damaged: "),
+        (foreign, "; it is the database of another program; move it, or "),
+    ],
+    ids=["whole", "empty", "damaged", "foreign"],
+)
+async def test_what_is_wrong_with_it_in_a_few_words(tmp_path, change, problem):
+    async with recording(tmp_path) as recorder:
+        record(recorder, 1_000.0)
+    change(tmp_path / FILE_NAME)
+    found = sorted(tmp_path.iterdir())
+    described = described_recording(tmp_path)
+    assert problem in described
+    assert described.endswith(" MB") is not bool(problem)
+    assert sorted(tmp_path.iterdir()) == found
+
+
+async def test_while_it_is_written_it_is_described_as_well(tmp_path):
+    async with recording(tmp_path) as recorder:
+        record(recorder, 1_000.0)
+        assert described_recording(tmp_path).endswith(" MB")
+
+
 async def test_a_recording_that_does_not_exist_is_named(tmp_path):
     with pytest.raises(RecordingUnreadable, match="does not exist"):
         cycles(tmp_path)

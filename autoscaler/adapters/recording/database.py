@@ -231,8 +231,12 @@ def open_recording(path: Path) -> RecordingDatabase:
         return RecordingDatabase(path, connection)
 
 
-def read_recording(path: Path) -> RecordingDatabase:
+def read_recording(path: Path, *, leaves_nothing: bool = False) -> RecordingDatabase:
     """Open a file for reading, also while a daemon writes it.
+
+    Args:
+        leaves_nothing: SQLite creates no files beside it that would remain. A daemon that begins to
+            write meanwhile may make what is read seem damaged.
 
     Raises:
         DatabaseUnusable: there is none, or it cannot be read.
@@ -243,7 +247,8 @@ def read_recording(path: Path) -> RecordingDatabase:
         if not path.exists():
             raise DatabaseUnusable(f"{path} does not exist, so there is no recording")
         # Where SQLite cannot create files, it reads those that no process writes.
-        is_still = not os.access(path.parent, os.W_OK) and not beside(path, "-wal").exists()
+        is_still = leaves_nothing or not os.access(path.parent, os.W_OK)
+        is_still = is_still and not beside(path, "-wal").exists()
         connection = connected(path, "ro&immutable=1" if is_still else "ro")
         try:
             if is_empty(connection):
