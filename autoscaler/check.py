@@ -8,6 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from autoscaler import __version__
 from autoscaler.adapters.clock import HostClock
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi, Statistics
 from autoscaler.adapters.elasticsearch.errors import ElasticsearchError
@@ -34,6 +35,7 @@ from autoscaler.core.values import AdaptiveAllocations, DeploymentStats
 from autoscaler.lease_check import LeaseCheck, check_lease
 from autoscaler.state_stores import state_documents_of
 from autoscaler.terminal import plain, print_line
+from autoscaler.wire.check_views import CheckedDeploymentView, CheckView
 
 STATE_PRIVILEGES = ("read", "index", "delete", "create_index")
 """What a state in Elasticsearch needs for its index."""
@@ -298,17 +300,56 @@ def _unreadable(problems: Mapping[str, str]) -> list[DeploymentCheck]:
     ]
 
 
+def view_of(found: CheckReport) -> CheckView:
+    """The same as `report`, and the fatal problems, as JSON."""
+    preflight = found.preflight
+    return CheckView(
+        autoscaler=__version__,
+        cluster=preflight.cluster_name,
+        version=preflight.version,
+        build_flavor=preflight.build_flavor,
+        licence=f"{preflight.licence_type} {preflight.licence_status}".strip(),
+        security_enabled=preflight.security_enabled,
+        user=preflight.user,
+        privileges=_granted(preflight),
+        state=found.state,
+        recording=found.recording,
+        lease=found.lease.description if found.lease is not None else "",
+        problems=found.fatal,
+        observe_only=preflight.observe_only_because,
+        warnings=found.warnings,
+        deployments=tuple(map(_deployment_view, found.deployments)),
+    )
+
+
+def _deployment_view(found: DeploymentCheck) -> CheckedDeploymentView:
+    stats, rule = found.stats, found.rule
+    return CheckedDeploymentView(
+        deployment=found.deployment_id,
+        model=stats.model_id if stats else "",
+        allocations=stats.allocations if stats else None,
+        rule=rule.name if rule else None,
+        min_allocations=rule.min_allocations if rule else None,
+        max_allocations=rule.max_allocations if rule else None,
+        would_be_scaled=found.managed,
+        status=found.remark,
+    )
+
+
+def _granted(preflight: PreflightReport) -> tuple[str, ...]:
+    return tuple(name for name, is_granted in preflight.privileges.items() if is_granted)
+
+
 def report(found: CheckReport, console: Console) -> None:
     """Print the cluster, the problems that are not fatal, and every deployment."""
     preflight = found.preflight
-    granted = (name for name, is_granted in preflight.privileges.items() if is_granted)
     for name, value in (
         ("cluster", preflight.cluster_name),
         ("version", f"{preflight.version} {preflight.build_flavor}".strip()),
         ("licence", f"{preflight.licence_type} {preflight.licence_status}".strip()),
         ("security", "disabled" if preflight.security_enabled is False else ""),
         ("user", preflight.user if preflight.security_enabled is not False else ""),
-        ("privileges", ", ".join(granted)),
+        ("privileges", ", ".join(_granted(preflight))),
         ("state", found.state),
         ("recording", found.recording),
         ("lease", found.lease.description if found.lease is not None else ""),

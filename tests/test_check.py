@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from autoscaler.adapters.state import SqliteStore
-from autoscaler.check import check, report
+from autoscaler.check import check, report, view_of
 from autoscaler.config import load
 from autoscaler.core.state import StoppedDeployment
 from autoscaler.simulation.emulator.faults import Fault
@@ -291,6 +291,18 @@ async def test_the_report_is_complete_and_fits(width):
         assert part in text
     assert "1 of 7 deployments would be scaled." in text
     assert max(map(len, text.splitlines())) <= width
+
+
+async def test_the_same_as_json():
+    view = view_of(await findings(SCENARIO))
+    by_id = {each.deployment: each for each in view.deployments}
+    assert (view.version, view.build_flavor, view.problems) == ("9.2.0", "default", ())
+    assert view.security_enabled is False
+    watched, hidden = by_id["watched"], by_id[".hidden"]
+    assert (watched.rule, watched.min_allocations, watched.max_allocations) == ("watched", 1, 3)
+    assert watched.status == "dry run: decisions are logged and not sent"
+    assert [each.would_be_scaled for each in (watched, hidden, by_id["e5"])] == [False, False, True]
+    assert (hidden.rule, hidden.max_allocations) == (None, None)
 
 
 async def test_elsewhere_a_deployment_is_one_line():

@@ -1,5 +1,6 @@
 """The command line: output and exit codes."""
 
+import json
 import os
 import re
 import signal
@@ -305,6 +306,12 @@ class TestWithoutACluster:
         monkeypatch.setattr("autoscaler.config.load", close)
         result = invoke("check", "--config", written(tmp_path, VALID))
         assert (result.exit_code, result.stderr) == (1, "")
+
+    def test_a_check_that_fails_is_json_too(self, tmp_path):
+        result = invoke("check", "--json", "--config", written(tmp_path, VALID))
+        assert result.exit_code == 1
+        (problem,) = json.loads(result.stdout)["problems"]
+        assert result.stderr == f"autoscaler: {problem}\n"
 
 
 class TestOutput:

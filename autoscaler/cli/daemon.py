@@ -63,19 +63,26 @@ def run(path: Path | None) -> None:
 
 
 @click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the same as JSON.")
 @config_option
 @report_errors()
-def check(path: Path | None) -> None:
+def check(path: Path | None, *, as_json: bool) -> None:
     """Show what would be managed, and which problems there are.
 
     Connects, reports every problem with its remedy, and lists the deployments. Changes nothing.
     """
+    import msgspec
+
     from autoscaler.check import check as run_check
-    from autoscaler.check import report
+    from autoscaler.check import report, view_of
 
     config = load_config(path)
     found = run_async(run_check(config))
-    report(found, output())
+    if as_json:
+        text = msgspec.json.format(msgspec.json.encode(view_of(found)), indent=2).decode()
+        click.echo(printable_json(text))
+    else:
+        report(found, output())
     if found.fatal:
         raise UserError(*found.fatal)
 

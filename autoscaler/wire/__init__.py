@@ -16,6 +16,7 @@ The daemon's JSON:
 
 decisions       outcomes -> /decisions, which `explain` reads, and the fields of log lines
 history         events -> entries of the history -> their views
+check_views     what `check` prints
 
 And the stored form of the state, as MessagePack:
 
