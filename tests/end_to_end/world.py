@@ -383,6 +383,8 @@ async def world_of(
         transport.sent = []
         async with transport:
             world = World(clock, running, transport, ruleset, state_dir)
-            yield world
-            if world.store is not None:
-                killed(world.store)
+            try:
+                yield world
+            finally:
+                if world.store is not None:
+                    killed(world.store)
