@@ -13,7 +13,9 @@ _STEPS = {
     Reason.STABILISATION: "{highest} was recommended within the last {window_s}",
     Reason.BURST: "above {burst_max} only after {hold_s} of higher recommendations, now {above_s}",
     Reason.COLD_START: "held: began without a saved state, observed for {observed_s} of {hold_s}",
-    Reason.GRADUAL_ROLLOUT: "gradual rollout: the rule does not act now; without it: {before}",
+    Reason.GRADUAL_ROLLOUT: (
+        "gradual rollout: the rule does not act now, so it has what ran before: {before}"
+    ),
     Reason.BOUNDS: "bounds are {min_allocations}..{max_allocations}",
     Reason.DATA_QUALITY: "held: {issues}",
     Reason.OVERLOAD: "held: {timeouts} requests timed out in this interval",

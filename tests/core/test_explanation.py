@@ -115,7 +115,7 @@ STEPS = {
         8,
         {"allocations": 8, "by": "alice", "wait_s": 3_600.0, "why": "load test"},
     ),
-    "gradual rollout: the rule does not act now; without it: 4 allocations": Step(
+    "gradual rollout: the rule does not act now, so it has what ran before: 4 allocations": Step(
         Reason.GRADUAL_ROLLOUT, 3, 4, {"before": "4 allocations"}
     ),
     "held: increases are paused by alice for another 60 min": Step(
