@@ -45,6 +45,7 @@ from autoscaler.adapters.elasticsearch.tls import Trust
 from autoscaler.adapters.elasticsearch.transport_errors import (
     age_s,
     from_cache,
+    gateway_remedy,
     origin_of,
     retry_after,
     transport_error_of,
@@ -344,7 +345,8 @@ class Transport:
             )
         if status >= 500 or status in _TRANSIENT:
             raise GatewayError(
-                f"a proxy before Elasticsearch at {place} responded to {request} with {status}",
+                f"a proxy before Elasticsearch at {place} responded to {request} with {status}"
+                f"{gateway_remedy(status)}",
                 status=status,
                 retry_after_s=wait_s,
             )

@@ -86,6 +86,18 @@ def while_collecting(error: TimedOut | GatewayError) -> TransportError:
     return explained
 
 
+def gateway_remedy(status: int) -> str:
+    """What to do about a status of a proxy; empty: nothing is known to help."""
+    match status:
+        case 502 | 503:
+            return "; check whether Elasticsearch runs, and whether the proxy reaches it"
+        case 429:
+            return "; raise the rate limit of the proxy, or poll_interval"
+        case 504:
+            return ""  # the statistics have a remedy of their own; see `while_collecting`
+    return "; see the log of the proxy"
+
+
 def unreachable(error: OSError, place: str) -> Unreachable:
     return Unreachable(
         f"{place} cannot be reached: {_reason_of(error)}; "

@@ -309,10 +309,12 @@ async def test_a_missing_privilege_is_reported_once():
         (refusal(401, "security_exception", "unable to authenticate"), "check the credentials"),
         (page(404), "no Elasticsearch at this path: .* with 404"),
         (respond(info(), headers={}), "is not Elasticsearch"),
-        (page(502), "responded .* with 502"),
+        (page(502), "responded .* with 502; check whether Elasticsearch runs"),
+        (page(429), "responded .* with 429; raise the rate limit"),
+        (page(500), "responded .* with 500; see the log of the proxy"),
         (reset, "must begin with https"),
     ],
-    ids=["credentials", "page", "stranger", "proxy", "reset"],
+    ids=["credentials", "page", "stranger", "unavailable", "limited", "broken", "reset"],
 )
 async def test_a_connection_problem_is_the_only_one_reported(broken, sentence):
     found = await inspected(broken, retries=0)
