@@ -8,6 +8,7 @@ https://www.sqlite.org/wal.html (write-ahead log), https://www.sqlite.org/rescod
 """
 
 import contextlib
+import errno
 import os
 import sqlite3
 import stat
@@ -24,6 +25,8 @@ _BUSY_S = 2.0
 
 _MAX_LOG_BYTES = 4 * 2**20
 """Size to which SQLite truncates its write-ahead log when all of it is in the file."""
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
@@ -159,11 +162,27 @@ def errors_named(path: Path, kind: DatabaseKind, action: str = "opened") -> Iter
     except sqlite3.Error as error:
         if is_damage(error):
             raise DatabaseDamaged(str(error)) from error
-        raise DatabaseUnusable(f"{path} cannot be {action}: {error}; {kind.access}") from error
+        raise DatabaseUnusable(
+            f"{path} cannot be {action}: {error}; {remedy_for(error, kind.access)}"
+        ) from error
     except OSError as error:
         raise DatabaseUnusable(
-            f"{path} cannot be {action}: {error.strerror or error}; {kind.access}"
+            f"{path} cannot be {action}: {error.strerror or error}; "
+            f"{remedy_for(error, kind.access)}"
         ) from error
+
+
+def remedy_for(error: OSError | sqlite3.Error, otherwise: str) -> str:
+    """What to do about a file or a directory that cannot be used.
+
+    Args:
+        otherwise: the remedy unless its disk is full.
+    """
+    code = getattr(error, "sqlite_errorcode", None)
+    full = isinstance(error, OSError) and error.errno in _FULL
+    if full or (code is not None and code & 0xFF == sqlite3.SQLITE_FULL):
+        return "free space on its disk"
+    return otherwise
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import resource
@@ -524,6 +525,13 @@ class TestAFileThatIsLeftAlone:
         _, problem = await unusable(lambda _path: directory.write_text("text"))
         assert problem.startswith(f"{directory} cannot be used: File exists; give the autoscaler")
 
+    async def test_its_disk_is_full(self, unusable, directory, monkeypatch):
+        monkeypatch.setattr(os, "open", read_only(directory, errno.ENOSPC))
+        _, problem = await unusable(lambda _path: None)
+        assert problem.startswith(
+            f"{directory} cannot be used: No space left on device; free space on its disk, and"
+        )
+
     async def test_links_that_lead_nowhere(self, unusable, directory, path):
         directory.mkdir()
         _, problem = await unusable(lambda path: path.symlink_to(path))
@@ -556,13 +564,13 @@ def changed(statement):
     return change
 
 
-def read_only(directory):
+def read_only(directory, code=errno.EROFS):
     """`os.open` on a file system that cannot be written."""
     real = os.open
 
     def opened(path, flags, *arguments, **options):
         if flags & (os.O_RDWR | os.O_WRONLY) and Path(path).parent == directory:
-            raise OSError(30, os.strerror(30))
+            raise OSError(code, os.strerror(code))
         return real(path, flags, *arguments, **options)
 
     return opened

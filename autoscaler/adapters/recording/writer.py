@@ -19,7 +19,7 @@ from autoscaler.adapters.recording.database import (
 )
 from autoscaler.ages import AgeLimit, always
 from autoscaler.files import open_own
-from autoscaler.sqlite_files import DatabaseDamaged, DatabaseUnusable, is_damage
+from autoscaler.sqlite_files import DatabaseDamaged, DatabaseUnusable, is_damage, remedy_for
 from autoscaler.wire.recording import Frame, RecordedCycle, RecordingDamaged
 from autoscaler.wire.recording_blocks import (
     compressed_block,
@@ -175,8 +175,12 @@ class RecordingFile:
             ) from error
         except OSError as error:
             raise DatabaseUnusable(
-                f"{self.path.parent} cannot be used: {error.strerror or error}; give the "
-                "autoscaler write access to it, or set directory in [recording] to another"
+                f"{self.path.parent} cannot be used: {error.strerror or error}; "
+                + remedy_for(
+                    error,
+                    "give the autoscaler write access to it, or set directory in [recording] to "
+                    "another",
+                )
             ) from error
 
     def _begin_for(self, cluster: str) -> None:

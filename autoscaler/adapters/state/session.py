@@ -29,7 +29,7 @@ from autoscaler.adapters.state.stopped_copy import FILE_NAME, StoppedCopy
 from autoscaler.ages import AgeLimit, always
 from autoscaler.core.state import State
 from autoscaler.ports import StateInUse
-from autoscaler.sqlite_files import DatabaseDamaged, DatabaseUnusable, is_damage
+from autoscaler.sqlite_files import DatabaseDamaged, DatabaseUnusable, is_damage, remedy_for
 from autoscaler.wire.history import Event, HistoryEntry, HistoryQuery
 from autoscaler.wire.state import encode_state, encode_stopped
 
@@ -224,8 +224,11 @@ class Session:
             lock.acquire()
         except OSError as error:
             raise DatabaseUnusable(
-                f"{self.path.parent} cannot be used: {error.strerror or error}; give the "
-                "autoscaler write access to it, or set state_dir to another directory"
+                f"{self.path.parent} cannot be used: {error.strerror or error}; "
+                + remedy_for(
+                    error,
+                    "give the autoscaler write access to it, or set state_dir to another directory",
+                )
             ) from error
         self._lock = lock
 
