@@ -126,6 +126,23 @@ def test_the_committed_schema_is_current():
     assert json.loads(made)["properties"]["poll_interval"]["default"] == "10s"
 
 
+@pytest.mark.parametrize(
+    ("address", "matches"),
+    [
+        ("https://es:9200", True),
+        ("HTTP://es, https://other", True),
+        ("ftp://es:9200", False),
+        ("es:9200", False),
+        ("", False),
+    ],
+)
+def test_the_schema_rejects_addresses_that_are_not_of_the_web(address, matches):
+    schema = json.loads((ROOT / "deploy/config.schema.json").read_text())
+    items, text, _ = schema["$defs"]["ElasticsearchTable"]["properties"]["hosts"]["anyOf"]
+    assert items["items"] == text
+    assert bool(re.search(text["pattern"], address)) is matches
+
+
 class TestPolling:
     @pytest.mark.parametrize(
         ("text", "expected"),

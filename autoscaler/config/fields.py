@@ -93,7 +93,11 @@ LeaseName = Annotated[
     AfterValidator(_lease_name),
     Field(json_schema_extra={"pattern": "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"}),
 ]
-Host = Annotated[str, AfterValidator(normal_host)]
+Host = Annotated[
+    str,
+    AfterValidator(normal_host),
+    Field(json_schema_extra={"pattern": r"^\s*[Hh][Tt][Tt][Pp][Ss]?://"}),
+]
 Hosts = Annotated[list[Host] | Host, BeforeValidator(_split)]
 Fingerprint = Annotated[str, AfterValidator(normal_fingerprint)]
 Allocations = Annotated[

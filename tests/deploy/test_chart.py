@@ -234,6 +234,7 @@ class TestWhatIsRefused:
     def test_keys_that_do_not_exist(self):
         assert "'dryrun' not allowed" in refusal(HOSTS, "config.dryrun=true")
         assert "'replica' not allowed" in refusal(HOSTS, "replica=2")
+        assert "/hosts" in refusal("config.elasticsearch.hosts={ftp://es:9200}")
 
     @pytest.mark.parametrize(
         "key",
