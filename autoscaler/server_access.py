@@ -7,6 +7,7 @@ import hashlib
 import re
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -27,6 +28,15 @@ MIN_COST, MAX_COST = 10, 14
 """Range of the cost of a hash: its binary logarithm. 10, the default of `htpasswd -B` rounded up,
 takes 50 ms; 14 takes one second, for which other clients with a new password wait."""
 
+
+_DATES = {
+    9: "is not valid yet; correct the clock of this machine",
+    10: "has expired; renew it, which takes effect without a restart",
+}
+"""By the reason of OpenSSL: X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
+
+_MAX_FLIGHTS = 4
+"""Messages that a client sends in a handshake at most, and one to spare."""
 
 UNNAMED_TOKEN = "operator"  # noqa: S105
 """The name of the token that has none in the configuration."""
@@ -106,6 +116,43 @@ def server_context(tls: ServerTls) -> ssl.SSLContext:
         raise ValueError(f"{tls.client_ca_file}: no PEM certificate of an authority") from error
     context.verify_mode = ssl.CERT_OPTIONAL
     return context
+
+
+def certificate_problem(tls: ServerTls) -> str:
+    """Why clients refuse the certificate of the server now; empty: its dates are no reason.
+
+    OpenSSL checks the dates in a handshake, which takes place in memory.
+    """
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # the certificate is its own authority
+    try:
+        pem = read_regular(tls.cert_file, MAX_PEM_BYTES).decode("ascii")
+        end = pem.index(ssl.PEM_FOOTER) + len(ssl.PEM_FOOTER)
+        client.load_verify_locations(cadata=pem[pem.index(ssl.PEM_HEADER) : end])
+        _shake_hands(client, server_context(tls))
+    except ssl.SSLCertVerificationError as error:
+        reason = _DATES.get(error.verify_code)
+        return f"server.tls: clients refuse {tls.cert_file}, which {reason}" if reason else ""
+    except (OSError, ValueError):  # ssl.SSLError included
+        pass  # not usable at all, which `server_context` reports
+    return ""
+
+
+def _shake_hands(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
+    """
+    Raises:
+        ssl.SSLError: one of them refuses the other.
+    """
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    sides = (
+        client.wrap_bio(to_client, to_server),
+        server.wrap_bio(to_server, to_client, server_side=True),
+    )
+    for _ in range(_MAX_FLIGHTS):
+        for side in sides:
+            with suppress(ssl.SSLWantReadError):
+                side.do_handshake()
 
 
 def is_loopback(host: str) -> bool:

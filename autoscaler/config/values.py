@@ -14,7 +14,7 @@ from autoscaler.core.installed_policy import InstalledPolicy
 from autoscaler.core.next_poll import Polling
 from autoscaler.core.selection import Rule
 from autoscaler.otlp_access import OtlpSettings
-from autoscaler.server_access import ServerAccess, is_loopback
+from autoscaler.server_access import ServerAccess, certificate_problem, is_loopback
 
 
 class Server(Struct, frozen=True, kw_only=True):
@@ -123,7 +123,7 @@ def _shown(rule: Rule) -> Any:
 
 def exposures(config: Config) -> Iterator[str]:
     """A sentence for each way in which others may read a secret, pose as the cluster, or change
-    what the daemon does."""
+    what the daemon does; and why clients refuse the daemon."""
     yield from connection_exposures(config.connection)
     if config.server.token is not None:
         yield from file_exposures("the token of the server", config.server.token.token)
@@ -131,6 +131,8 @@ def exposures(config: Config) -> Iterator[str]:
         yield from file_exposures(f"the token of {name}", token.token)
     if config.server.access.tls is not None:
         yield from file_exposures("the key of the server", config.server.access.tls.key_file)
+        if problem := certificate_problem(config.server.access.tls):
+            yield problem
     yield from _open_server(config.server)
     if config.otlp is not None and config.otlp.headers_file is not None:
         yield from file_exposures("the headers for OTLP", config.otlp.headers_file)

@@ -3,11 +3,13 @@
 import asyncio
 import ssl
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import aiohttp
 import bcrypt
 import pytest
+import structlog
 import trustme
 from prometheus_client import CollectorRegistry, Gauge
 
@@ -28,6 +30,7 @@ from autoscaler.server_access import (
     RequestLimit,
     ServerAccess,
     ServerTls,
+    certificate_problem,
     hash_problem,
     server_context,
 )
@@ -218,8 +221,8 @@ class Files:
             directory / name for name in ("tls.crt", "tls.key", "ca.crt")
         )
 
-    def issue(self, authority):
-        issued = authority.issue_cert("127.0.0.1", "localhost")
+    def issue(self, authority, **dates):
+        issued = authority.issue_cert("127.0.0.1", "localhost", **dates)
         self.key.write_bytes(issued.private_key_pem.bytes())
         self.cert.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
         return self
@@ -301,6 +304,25 @@ class TestTls:
     def test_old_versions_are_not_spoken(self, files):
         context = server_context(files.access().tls)
         assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+
+    @pytest.mark.parametrize(
+        ("dates", "problem"),
+        [
+            ({}, ""),
+            ({"not_after": datetime(2001, 1, 1, tzinfo=UTC)}, "tls.crt, which has expired; renew"),
+            ({"not_before": datetime(2998, 1, 1, tzinfo=UTC)}, "tls.crt, which is not valid yet"),
+        ],
+        ids=["valid", "expired", "not yet valid"],
+    )
+    @pytest.mark.parametrize("clients", [False, True], ids=["open", "clients-with-certificates"])
+    async def test_a_certificate_that_clients_refuse_is_said(self, files, dates, problem, clients):
+        files.issue(trustme.CA(), **dates)
+        access = files.access(client_ca=trustme.CA() if clients else None)
+        assert problem in (found := certificate_problem(access.tls))
+        assert bool(found) is bool(problem)
+        with structlog.testing.capture_logs() as logs:
+            Server(access)
+        assert [each["message"] for each in logs] == ([found] if found else [])
 
     async def test_a_renewed_certificate_is_used_by_the_next_connection(self, files):
         former, later = trustme.CA(), trustme.CA()

@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Self
 
+import structlog
 from aiohttp import hdrs, web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
@@ -28,7 +29,7 @@ from autoscaler.adapters.admin_http.rendering import (
 )
 from autoscaler.adapters.admin_http.responses import error_response
 from autoscaler.errors import UserError
-from autoscaler.server_access import ServerAccess, server_context
+from autoscaler.server_access import ServerAccess, certificate_problem, server_context
 from autoscaler.text import printable
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -123,6 +124,8 @@ class AdminServer:
             self._tls = None if access.tls is None else server_context(access.tls)
         except ValueError as error:
             raise CannotListen(f"server.tls: {error}") from error
+        if access.tls is not None and (problem := certificate_problem(access.tls)):
+            structlog.get_logger("autoscaler.http").warning("http.certificate", message=problem)
         if self._listener is not None:
             self._listener.tls = self._tls
         self._guard.replace_access(access)
