@@ -22,7 +22,6 @@ from autoscaler.adapters.elasticsearch.api_errors import (
     Unauthenticated,
 )
 from autoscaler.adapters.elasticsearch.errors import (
-    ConnectionBroken,
     ElasticsearchError,
     MalformedResponse,
     TimedOut,
@@ -32,6 +31,7 @@ from autoscaler.adapters.elasticsearch.observed_ids import MAX_DEPLOYMENTS
 from autoscaler.adapters.elasticsearch.ownership import Ownership
 from autoscaler.adapters.elasticsearch.preflight_report import PreflightReport, Problem, Severity
 from autoscaler.adapters.elasticsearch.server_version import ServerVersion, minor_of, server_version
+from autoscaler.adapters.elasticsearch.transport_errors import remedy_of
 from autoscaler.core.decision import ObserveOnlyCause
 from autoscaler.wire.bounds import MAX_LISTED, listed
 
@@ -105,15 +105,9 @@ async def inspect(
         await inspection.check_ownership()
     except (TransportError, Unauthenticated) as error:
         # All further requests would fail in the same way.
-        inspection.note(Severity.FATAL, f"{error}{_hint(error)}")
+        inspection.note(Severity.FATAL, f"{error}{remedy_of(error)}")
         inspection.found = replace(inspection.found, complete=False)
     return inspection.found
-
-
-def _hint(error: ElasticsearchError) -> str:
-    # A port that uses TLS drops the connection on a request in plain HTTP.
-    what = "any proxy" if "https://" in str(error) else "whether the address must begin with https"
-    return f"; check {what}" if isinstance(error, ConnectionBroken) else ""
 
 
 class _Inspection:

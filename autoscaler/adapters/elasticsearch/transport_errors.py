@@ -10,6 +10,7 @@ from yarl import URL
 
 from autoscaler.adapters.elasticsearch.errors import (
     ConnectionBroken,
+    ElasticsearchError,
     GatewayError,
     HostTimedOut,
     MalformedResponse,
@@ -38,7 +39,10 @@ def transport_error_of(
         case aiohttp.ClientConnectorError():
             return unreachable(error.os_error, place)
         case aiohttp.ConnectionTimeoutError():
-            return Unreachable(f"{place} cannot be reached: connecting timed out")
+            return Unreachable(
+                f"{place} cannot be reached: connecting timed out; check the address, and any "
+                "firewall"
+            )
         case TimeoutError():
             return TimedOut(
                 f"no complete response from {place} to {request} within "
@@ -84,6 +88,22 @@ def while_collecting(error: TimedOut | GatewayError) -> TransportError:
             return error
     explained.requests = error.requests
     return explained
+
+
+def remedy_of(error: ElasticsearchError) -> str:
+    """What to do about a failure at the start, as the rest of its sentence; empty if the sentence
+    has a remedy, or none is known."""
+    if ";" in (sentence := str(error)):
+        return ""
+    match error:
+        case ConnectionBroken() if "https://" in sentence:
+            return "; check any proxy"
+        case ConnectionBroken():
+            # A port that uses TLS drops the connection on a request in plain HTTP.
+            return "; check whether the address must begin with https"
+        case TimedOut() | GatewayError(status=504):
+            return "; check whether Elasticsearch or a proxy is overloaded"
+    return ""
 
 
 def gateway_remedy(status: int) -> str:

@@ -2,11 +2,14 @@
 
 import re
 
+import aiohttp
 import pytest
 
+from autoscaler.adapters.elasticsearch.errors import ConnectionBroken
 from autoscaler.adapters.elasticsearch.observed_ids import MAX_DEPLOYMENTS
 from autoscaler.adapters.elasticsearch.preflight import inspect
 from autoscaler.adapters.elasticsearch.preflight_report import Severity
+from autoscaler.adapters.elasticsearch.transport_errors import remedy_of, transport_error_of
 from autoscaler.core.decision import Mode
 from autoscaler.wire.bounds import MAX_LISTED
 from tests.adapters.elasticsearch.servers import (
@@ -312,9 +315,10 @@ async def test_a_missing_privilege_is_reported_once():
         (page(502), "responded .* with 502; check whether Elasticsearch runs"),
         (page(429), "responded .* with 429; raise the rate limit"),
         (page(500), "responded .* with 500; see the log of the proxy"),
+        (page(504), "responded .* with 504; check whether .* is overloaded"),
         (reset, "must begin with https"),
     ],
-    ids=["credentials", "page", "stranger", "unavailable", "limited", "broken", "reset"],
+    ids=["credentials", "page", "stranger", "unavailable", "limited", "broken", "late", "reset"],
 )
 async def test_a_connection_problem_is_the_only_one_reported(broken, sentence):
     found = await inspected(broken, retries=0)
@@ -356,3 +360,24 @@ async def test_more_deployments_than_are_observed_are_reported():
     found = await inspected(endpoints(**{STATS: respond(stats(*many))}))
     (problem,) = found.problems
     assert f"has {MAX_DEPLOYMENTS + 1} deployments" in problem.sentence
+
+
+@pytest.mark.parametrize(
+    ("sentence", "remedy"),
+    [
+        ("the connection to http://es:9200 was lost", "; check whether the address must begin"),
+        ("the connection to https://es:9200 was lost", "; check any proxy"),
+        ("the connection to https://es:9200 was lost; see the log", ""),
+    ],
+)
+def test_a_lost_connection_has_a_remedy_that_can_help(sentence, remedy):
+    found = remedy_of(ConnectionBroken(sentence))
+    assert found.startswith(remedy)
+    assert bool(found) is bool(remedy)
+
+
+def test_a_connection_that_cannot_be_made_in_time_has_a_remedy():
+    error = transport_error_of(
+        aiohttp.ConnectionTimeoutError(), request="GET /", place="http://es:9200", timeout_s=1.0
+    )
+    assert str(error).endswith("; check the address, and any firewall")
