@@ -1,6 +1,8 @@
 """TLS, users and the rate limit of the daemon's server, on real sockets."""
 
 import asyncio
+import gc
+import socket
 import ssl
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -294,6 +296,21 @@ class TestTls:
                 return asyncio.get_running_loop().time() - began
 
         assert run_in_virtual_time(waited_s()) == pytest.approx(HEAD_TIMEOUT_S, abs=0.5)
+
+    def test_its_end_closes_the_connections_of_clients_that_do_not(self, files, authority):
+        """Python warns of a socket that is open when the loop has ended, which is an error here."""
+
+        def connected(port):
+            client = socket.create_connection(("127.0.0.1", port))
+            return trusting(authority).wrap_socket(client, server_hostname="127.0.0.1")
+
+        async def play():
+            async with serving(files.access()) as server:
+                return await asyncio.to_thread(connected, server.admin.port)
+
+        with asyncio.run(play()) as client:
+            gc.collect()
+            assert client.recv(1) == b""
 
     async def test_it_ends_while_one_shakes_hands(self, files):
         async with serving(files.access()) as server:

@@ -12,7 +12,7 @@ import resource
 import socket
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from aiohttp import hdrs, web
 
@@ -272,6 +272,17 @@ class Listener:
             each.close()
         self._accepting, self._sockets = [], []
 
+    async def close(self) -> None:
+        """Close the connections that are still open. Their clients have not taken all of the
+        response yet, or have not responded to the end of TLS."""
+        for connection in list(self._connections):
+            connection.abort()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                while self._connections:
+                    self._room.clear()
+                    await self._room.wait()
+
     def remove(self, connection: ClientConnection) -> None:
         """A connection is closed."""
         self._connections.pop(connection, None)
@@ -330,6 +341,9 @@ class Listener:
         except OSError:  # the client has gone
             self.remove(connection)
             accepted.close()
+        except asyncio.CancelledError:  # the loop closes the socket
+            self.remove(connection)
+            raise
 
     async def _shake_hands(
         self, connection: ClientConnection, accepted: socket.socket, tls: ssl.SSLContext

@@ -164,6 +164,7 @@ class AdminServer:
         if self._runner is not None and self._listener is not None:
             await self._listener.stop()
             await self._runner.cleanup()
+            await self._listener.close()
             await self._renderer.stop()
             await self._pages.stop()
             self._runner = self._listener = None
