@@ -377,17 +377,18 @@ async def _bounded(response: aiohttp.ClientResponse, request: HttpRequest) -> by
     """The body of a response; of that of an error, the beginning."""
     is_error = not 200 <= response.status < 300
     max_bytes = ERROR_BYTES if is_error else request.bound.max_bytes
-    body = bytearray()
+    chunks, read_bytes = [], 0
     async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > max_bytes:
+        chunks.append(chunk)
+        read_bytes += len(chunk)
+        if read_bytes > max_bytes:
             response.close()  # the connection: reading the rest would take as long as it likes
             if is_error:
-                return bytes(body[:max_bytes])
+                return b"".join(chunks)[:max_bytes]
             raise MalformedResponse(
                 f"the response to {request} is larger than {max_bytes >> 20} MiB"
             )
-    return bytes(body)
+    return b"".join(chunks)
 
 
 def _ensure_few_values(body: bytes, request: HttpRequest) -> None:
