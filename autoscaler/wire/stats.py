@@ -349,7 +349,7 @@ def _node(document: NodeDocument) -> NodeStats:
     without_hits_ms = document.average_inference_time_ms_excluding_cache_hits
     last_minute_ms = document.average_inference_time_ms_last_minute
     return NodeStats(
-        node_id,
+        intern(node_id),
         intern(document.routing_state.routing_state),
         intern(name),
         document.routing_state.reason[:MAX_TEXT],
