@@ -5,7 +5,7 @@
 3. *Conclude*: the limits that remain, the decision, and the change.
 """
 
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Collection, Generator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -154,15 +154,7 @@ def plan_in_parts(
         *[requested_of_unmanaged(observation.deployments[name]) for name in unmanaged],
         *requested_of_left_out(state, observation),
     ]
-    grants = _granted(
-        claims,
-        [
-            *[(a.stats, a.awaited(context.at)) for a in assessments],
-            *requested_elsewhere,
-        ],
-        context,
-        memory,
-    )
+    grants = _granted(claims, assessments, requested_elsewhere, context, memory)
     shadows, shadow_context = yield from assess_shadows(
         state, observation, assessments, context, ruleset.max_interval_s
     )
@@ -172,10 +164,8 @@ def plan_in_parts(
         shadows,
         _granted(
             shadow_claims(shadows),
-            [
-                *[(a.stats, a.awaited(context.at)) for a in as_if_sent],
-                *requested_elsewhere,
-            ],
+            as_if_sent,
+            requested_elsewhere,
             shadow_context,
             None,
         ),
@@ -271,18 +261,21 @@ def _claims(
 
 def _granted(
     claims: list[Claim],
-    requested: list[tuple[DeploymentStats, int]],
+    assessments: Sequence[Assessment],
+    elsewhere: Sequence[tuple[DeploymentStats, int]],
     context: PlanContext,
     memory: MemoryLedger | None,
 ) -> dict[str, Grant]:
     """The grants of the claims that are not granted in full, by deployment id.
 
     Args:
-        requested: deployments, and the allocations that they have or will have before any claim.
+        elsewhere: deployments without an assessment, and the allocations that they have or will
+            have before any claim.
     """
     if not claims:
         return {}
-    requested = [(stats, allocations) for stats, allocations in requested if allocations > 0]
+    awaited = [(each.stats, each.awaited(context.at)) for each in assessments]
+    requested = [each for each in (*awaited, *elsewhere) if each[1] > 0]
     grants = arbitrate(claims, requested, context.free_capacity)
     return grants if memory is None else limit_by_memory(claims, grants, memory)
 
