@@ -191,13 +191,16 @@ def _is_frozen(before: DeploymentStats, now: DeploymentStats) -> bool:
     old ones, such as those of a cache, or of a node that no longer updates them.
     """
     earlier = {node.node_id: node for node in before.nodes}
-    return any(
-        node.throughput_last_minute
-        and (known := earlier.get(node.node_id)) is not None
-        and known.completed == node.completed
-        and known.server_started_at == node.server_started_at
-        for node in now.nodes
-    )
+    for node in now.nodes:
+        known = earlier.get(node.node_id)
+        if (
+            known is not None
+            and known.completed == node.completed
+            and node.throughput_last_minute
+            and known.server_started_at == node.server_started_at
+        ):
+            return True
+    return False
 
 
 def _keeps_baseline(
