@@ -268,6 +268,11 @@ class TestWithoutACluster:
         monkeypatch.setenv("AUTOSCALER_CONFIG", "named.toml")
         assert "named.toml: no such file" in invoke("check").stderr
 
+    @pytest.mark.parametrize("name", ["run", "check"])
+    def test_an_empty_variable_names_no_file(self, name, monkeypatch):
+        monkeypatch.setenv("AUTOSCALER_CONFIG", "")
+        assert "no configuration; name a file" in invoke(name).stderr
+
     @pytest.mark.parametrize(
         ("arguments", "complaint"),
         [

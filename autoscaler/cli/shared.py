@@ -234,11 +234,13 @@ def _fail(exit_code: int, *sentences: str) -> NoReturn:
     sys.exit(exit_code)
 
 
+_CONFIG_VARIABLE = "AUTOSCALER_CONFIG"
+
 config_option = click.option(
     "--config",
     "path",
     type=FILE,
-    envvar="AUTOSCALER_CONFIG",
+    envvar=_CONFIG_VARIABLE,
     show_envvar=True,
     help="The TOML file. Without it, the AUTOSCALER_... variables are the configuration.",
 )
@@ -390,4 +392,7 @@ def ask_daemon(
 
 def is_configured(path: Path | None) -> bool:
     """Whether there is a file or a variable of the configuration."""
-    return path is not None or any(name.upper().startswith("AUTOSCALER_") for name in os.environ)
+    names = {name.upper() for name in os.environ} - {
+        _CONFIG_VARIABLE
+    }  # which is empty, if it is set
+    return path is not None or any(name.startswith("AUTOSCALER_") for name in names)
