@@ -73,6 +73,16 @@ def test_text_that_is_not_toml(tmp_path, line, fix):
     assert problem.endswith(f"; the line is: {line}")
 
 
+@pytest.mark.parametrize(
+    "address", ["https://elastic:{}'es:9200", "https:/elastic:{}es", "elastic:{}"]
+)
+def test_a_password_in_an_address_without_its_at_sign_is_not_shown(tmp_path, address):
+    line = f'hosts = ["{address.format("hunter2")}"es"]'
+    assert all(
+        "hunter2" not in problem for problem in problems(tmp_path, f"[elasticsearch]\n{line}")
+    )
+
+
 @pytest.mark.parametrize("key", ["api_key", "password", "bearer_token", "hosts"])
 @pytest.mark.parametrize(
     "line",

@@ -17,7 +17,11 @@ _VALUE = re.compile(
     r"""(?P<key>[\w.-]+)\s*=\s*(?P<value>[^\s"'\[{,\]}\#][^,\]}\#]*)""",
 )
 _NUMBER = re.compile(r"[+-]?(0|[1-9][0-9]*)(\.[0-9]+)?")
-_SECRET = re.compile(r"(?i)key|password|token|secret|auth|@|[A-Za-z0-9+/=]{24}")
+_SECRET = re.compile(
+    r"(?i)key|password|token|secret|auth|@|[A-Za-z0-9+/=]{24}"
+    # The password in an address whose @ is damaged: after a colon, and no port.
+    r"|:(?!//|\d{1,5}(?!\w)|[\\\s]|$)"
+)
 _WORD = re.compile(r"""[^\s.=:,"'\[\]{}\#]+""")
 _LEAST_SECRET = 6
 """Characters. A shorter word beside a key that is not known is taken for no secret."""
