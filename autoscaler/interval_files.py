@@ -5,7 +5,7 @@ its name as a whole or not at all.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
@@ -27,6 +27,11 @@ an option for more, too."""
 _INPUT_BYTES = 1024
 """Compressed bytes that are read at once. They become at most 32 MiB, whatever they are."""
 
+_PLAIN_BYTES = 2**16
+"""Other bytes that are read at once."""
+
+MEGABYTE = 10**6
+
 _OUTPUT_BYTES = 2**20
 """Bytes of lines that are written at once."""
 
@@ -38,8 +43,13 @@ class IntervalFileError(InputError):
     """A file cannot be read as intervals. The sentence names it, and the line."""
 
 
-def read_intervals(path: Path) -> Iterator[Line]:
+def read_intervals(
+    path: Path, progress: Callable[[int, int], None] = lambda done, total: None
+) -> Iterator[Line]:
     """The lines of a file, the header first.
+
+    Args:
+        progress: called with the megabytes of the file that were read, and with all.
 
     Raises:
         IntervalFileError: when the line that cannot be read is reached.
@@ -47,7 +57,8 @@ def read_intervals(path: Path) -> Iterator[Line]:
     try:
         is_compressed = _is_compressed(path)
         with open_regular(path) as file:
-            yield from decoded(_lines(_decompressed(file) if is_compressed else _plain(file)))
+            blocks = _blocks(file, _INPUT_BYTES if is_compressed else _PLAIN_BYTES, progress)
+            yield from decoded(_lines(_decompressed(blocks) if is_compressed else blocks))
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise IntervalFileError(f"{path}: cannot be read: {reason}") from error
@@ -120,12 +131,14 @@ def _is_compressed(path: Path) -> bool:
     )
 
 
-def _plain(file: BinaryIO) -> Iterator[bytes]:
-    while block := file.read(2**16):
+def _blocks(file: BinaryIO, size: int, progress: Callable[[int, int], None]) -> Iterator[bytes]:
+    total = max(1, os.fstat(file.fileno()).st_size // MEGABYTE)
+    while block := file.read(size):
+        progress(min(total, file.tell() // MEGABYTE), total)
         yield block
 
 
-def _decompressed(file: BinaryIO) -> Iterator[bytes]:
+def _decompressed(blocks: Iterable[bytes]) -> Iterator[bytes]:
     """The content of all frames.
 
     Raises:
@@ -136,7 +149,8 @@ def _decompressed(file: BinaryIO) -> Iterator[bytes]:
     decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES)
     frame = decompressor.decompressobj()
     is_inside = False
-    while block := file.read(_INPUT_BYTES):
+    for each in blocks:
+        block = each
         while block:
             try:
                 yield frame.decompress(block)

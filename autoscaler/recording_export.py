@@ -88,6 +88,7 @@ def export(
     *,
     hashes: Hashes | None = None,
     warn: Callable[[str], None],
+    progress: Callable[[int, int], None],
 ) -> Exported:
     """Write the intervals of a recording to a file, also while a daemon records.
 
@@ -97,6 +98,7 @@ def export(
         since, until: Unix seconds.
         hashes: None: ids are written as they are.
         warn: called with a sentence for each part that is damaged, and is left out.
+        progress: called with the cycles that were read, and with all.
 
     Raises:
         RecordingUnreadable: there is no recording, or it cannot be read.
@@ -115,7 +117,7 @@ def export(
         nonlocal intervals
         yield header
         read: Iterable[Hardware | LoadInterval] = recorded_intervals(
-            recording, since, until, warn=warn
+            recording, since, until, warn=warn, progress=progress
         )
         for line in read:
             if isinstance(line, LoadInterval):

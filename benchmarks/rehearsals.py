@@ -36,7 +36,6 @@ from autoscaler.errors import UserError
 from autoscaler.replay.engine import Replayed, ReplayOptions, fixed_at, peak_allocations, tasks_of
 from autoscaler.replay.judge import by_draw
 from autoscaler.replay.runs import outcome_of
-from autoscaler.replay.service_times import service_times_of
 from autoscaler.simulation.traces import TraceError
 from autoscaler.wire.intervals import LoadInterval
 from benchmarks.frontier import publish
@@ -127,16 +126,15 @@ def rehearse(rehearsal: Rehearsal) -> list[RehearsalRow]:
     )
     if rehearsal.world != HONEST:
         return [row]
-    times = service_times_of(task.record)
-    assert times is not None, "a task has service times"
-    spec = _spec(rehearsal.tried, config, peak_allocations(task.record, times))
+    record = replayed.record
+    spec = _spec(rehearsal.tried, config, peak_allocations(record, replayed.times))
     (tried,) = replayed.outcomes([(rehearsal.tried, spec)])
     hours = replayed.judge.spread(by_draw(tried, "hours"))
     late = replayed.judge.spread(replayed.judge.late(tried))
     runner = TrialRunner(scenario, workload, 1)
     other = runner.driver(spec, spec.default_in(scenario))
-    first = other.initial_allocations or int(task.record.requested[0])
-    truth = outcome_of(_run(scenario, workload, other, first), workload, task.record, slo)
+    first = other.initial_allocations or int(record.requested[0])
+    truth = outcome_of(_run(scenario, workload, other, first), workload, record, slo)
     return [
         replace(
             row,

@@ -1,10 +1,12 @@
 """Files of intervals: what is written can be read, and errors name their place."""
 
 import os
+import random
 import tracemalloc
 
 import pytest
 import zstandard
+from msgspec.structs import replace
 
 from autoscaler.errors import UserError
 from autoscaler.interval_files import (
@@ -162,3 +164,18 @@ def test_a_small_file_that_expands_to_gigabytes_takes_little_memory(tmp_path):
         assert tracemalloc.get_traced_memory()[1] < 200 * 2**20
     finally:
         tracemalloc.stop()
+
+
+@NAMES
+def test_a_reader_learns_how_much_of_a_file_was_read(tmp_path, name):
+    texts = random.Random(1)
+    lines = [replace(interval(), issues=(texts.randbytes(1000).hex(),)) for _ in range(2_500)]
+    write_intervals(tmp_path / name, [HEADER, *lines])
+    seen = []
+    read = list(read_intervals(tmp_path / name, lambda done, total: seen.append((done, total))))
+    assert len(read) == 2_501
+    total = (tmp_path / name).stat().st_size // 10**6
+    assert total >= 2
+    assert seen == sorted(seen)
+    assert {each for _, each in seen} == {total}
+    assert seen[-1] == (total, total)

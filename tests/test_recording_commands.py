@@ -71,7 +71,7 @@ PERIOD = ("--from", "1970-01-01", "--to", "1970-01-02")
 async def test_an_export_has_the_recorded_load(recorded, tmp_path, suffix):
     target = tmp_path / f"load{suffix}"
     output = exported(target, "--recording", recorded, *PERIOD)
-    assert output == f"5 intervals of 1 deployment are in {target}\n"
+    assert output == f"export, cycles: 6 of 6\n5 intervals of 1 deployment are in {target}\n"
     header, hardware, *intervals = read_intervals(target)
     assert isinstance(header, IntervalsHeader)
     assert (header.source, header.hashed) == ("recording", False)
@@ -161,7 +161,7 @@ async def test_the_configuration_names_the_recording(recorded, tmp_path, monkeyp
     config = tmp_path / "config.toml"
     config.write_text("state_dir = 'state'\n[elasticsearch]\nhosts = ['http://es:9200']\n")
     target = tmp_path / "load.jsonl"
-    assert exported(target, "--config", config, *PERIOD).startswith("5 intervals")
+    assert exported(target, "--config", config, *PERIOD).splitlines()[1].startswith("5 intervals")
 
 
 async def test_without_a_recording_the_remedy_is_named(tmp_path):

@@ -116,6 +116,9 @@ def export(
     the numbers of requests, the time that they took, and the allocations. Works while the daemon
     runs.
     """
+    from rich.console import Console
+
+    from autoscaler.backtest.progress import progress_on
     from autoscaler.recording_export import Hashes, recording_path
     from autoscaler.recording_export import export as write
 
@@ -127,7 +130,8 @@ def export(
     elif hash_ids:
         hashes = Hashes()
     place = recording_path(load_config(path)) if recording is None else recording
-    found = write(place, file, since, until, hashes=hashes, warn=warn)
+    with progress_on(Console(stderr=True), "export, cycles") as progress:
+        found = write(place, file, since, until, hashes=hashes, warn=warn, progress=progress)
     if not found.intervals:
         warn("the recording has no intervals of that time")
     deployments = f"{found.deployments:,} deployment{'' if found.deployments == 1 else 's'}"

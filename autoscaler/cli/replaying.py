@@ -260,16 +260,17 @@ def calibrate(path: Path | None, *, directory: Path | None, **given: Any) -> Non
     named.
     """
     ensure_installed()
+    from rich.console import Console
+
     from autoscaler.replay.calibration.files import ensure_replaceable, write_files
     from autoscaler.replay.calibration.fits import calibration_of
     from autoscaler.replay.calibration.table import show
-    from autoscaler.replay.engine import ReplayOptions, tasks_of
+    from autoscaler.replay.command import read_tasks
+    from autoscaler.replay.engine import ReplayOptions
 
     written, source = written_config(path), chosen_source(path, **given)
     options = ReplayOptions(source=source.path.name, since=source.since, until=source.until)
-    planned = tasks_of(written, source.lines(warn), options)
-    if not planned.tasks:
-        raise UserError(source.nothing(planned.left_out))
+    planned = read_tasks(written, source, options, progress=Console(stderr=True), warn=warn)
     if directory is not None:
         ensure_replaceable([task.name for task in planned.tasks], directory)
     found = [calibration_of(task) for task in planned.tasks]

@@ -18,7 +18,7 @@ from autoscaler.core.selection import Rule
 from autoscaler.errors import UserError
 from autoscaler.replay import engine
 from autoscaler.replay.advice import with_advice
-from autoscaler.replay.engine import ReplayOptions, ReplayTask
+from autoscaler.replay.engine import Planned, ReplayOptions, ReplayTask
 from autoscaler.replay.moments import with_moments
 from autoscaler.replay.results import DeploymentReplay, ReplayResults
 from autoscaler.replay.resuming import ResumableReplay, replay_resumably
@@ -54,9 +54,7 @@ def replay_all(
         UserError: the source cannot be read, or no deployment of it can be replayed.
         ReplayInterrupted: by Ctrl-C.
     """
-    planned = engine.tasks_of(written, source.lines(warn), options)
-    if not planned.tasks:
-        raise UserError(source.nothing(planned.left_out))
+    planned = read_tasks(written, source, options, progress=progress, warn=warn)
     with (
         chosen_executors(executor, workers, compile_loops) as executors,
         progress_on(progress, "replay", total=len(planned.tasks)) as report_progress,
@@ -74,6 +72,27 @@ def replay_all(
     found = tuple(each for of_task in done.results for each in of_task)
     results = replace(engine.results_of(planned, found, options), failed=len(failed))
     return with_advice(with_moments(results), _rules_by_name(written))
+
+
+def read_tasks(
+    written: Written,
+    source: LoadSource,
+    options: ReplayOptions,
+    *,
+    progress: Console,
+    warn: Callable[[str], None],
+) -> Planned:
+    """Read a source, and show how much was read.
+
+    Raises:
+        ConfigError: a rule is invalid.
+        UserError: the source cannot be read, or no deployment of it can be replayed.
+    """
+    with progress_on(progress, f"reading, {source.unit}") as report_progress:
+        planned = engine.tasks_of(written, source.lines(warn, report_progress), options)
+    if not planned.tasks:
+        raise UserError(source.nothing(planned.left_out))
+    return planned
 
 
 def _run(

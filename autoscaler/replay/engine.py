@@ -27,6 +27,7 @@ from autoscaler.replay.dispersion import dispersion_of
 from autoscaler.replay.judge import Judge
 from autoscaler.replay.load import LoadModel
 from autoscaler.replay.matching import matched
+from autoscaler.replay.packed_intervals import PackedIntervals
 from autoscaler.replay.record import HOUR_S, DeploymentRecord, Floats, record_of, recording_of
 from autoscaler.replay.recorded_run import QueueGauge, has_nodes, recorded_statistics
 from autoscaler.replay.results import DeploymentReplay, ReplayResults
@@ -40,7 +41,7 @@ from autoscaler.replay.runs import (
 from autoscaler.replay.service_times import MeasuredServiceTimes, service_times_of
 from autoscaler.replay.setting import ReplaySetting, setting_of
 from autoscaler.simulation.versions import behaviour_of
-from autoscaler.wire.intervals import Line
+from autoscaler.wire.intervals import Hardware, Line
 
 MAX_DRAWS, MIN_DRAWS = 16, 4
 """Draws of the requests of a record. With 16, the intervals are a tenth wider than with many."""
@@ -81,15 +82,19 @@ class ReplayOptions(Struct, frozen=True, kw_only=True):
 
 
 class ReplayTask(Struct, frozen=True, kw_only=True):
-    """One deployment."""
+    """One deployment, of which only its own process needs the whole record."""
 
-    record: DeploymentRecord
+    name: str
+    intervals: PackedIntervals
+    hardware: tuple[Hardware, ...]
     rule: ConfiguredRule
     options: ReplayOptions
 
-    @property
-    def name(self) -> str:
-        return self.record.deployment
+    def record(self) -> DeploymentRecord:
+        """Of the unpacked intervals; made again by each call."""
+        record = record_of(self.name, self.intervals, self.hardware)
+        assert record is not None, "a task has a record"
+        return record
 
 
 class Planned(Struct, frozen=True, kw_only=True):
@@ -164,7 +169,9 @@ def tasks_of(config: Written, lines: Iterable[Line], options: ReplayOptions) -> 
         else:
             tasks.append(
                 ReplayTask(
-                    record=record,
+                    name=deployment,
+                    intervals=intervals,
+                    hardware=recording.hardware,
                     rule=ConfiguredRule(written=config, name=rule.name),
                     options=options,
                 )
@@ -174,11 +181,10 @@ def tasks_of(config: Written, lines: Iterable[Line], options: ReplayOptions) -> 
         unknown += tuple([f"{sentence}: left out" for sentence in recording.unusable()])
     else:
         left_out += recording.unusable()
-    all_intervals = [each for found in recording.intervals.values() for each in found]
     return Planned(
         tasks=tuple(tasks),
-        since=min((each.at - each.interval_s for each in all_intervals), default=0.0),
-        until=max((each.at for each in all_intervals), default=0.0),
+        since=recording.since,
+        until=recording.until,
         left_out=tuple(left_out),
         unknown=unknown,
     )
@@ -198,11 +204,11 @@ def results_of(
     )
 
 
-def draws_of(task: ReplayTask) -> int:
+def draws_of(record: DeploymentRecord, options: ReplayOptions) -> int:
     """How often the requests of a record are drawn."""
-    if task.options.draws is not None:
-        return task.options.draws
-    return min(MAX_DRAWS, max(MIN_DRAWS, round(DRAWN_HOURS / task.record.hours)))
+    if options.draws is not None:
+        return options.draws
+    return min(MAX_DRAWS, max(MIN_DRAWS, round(DRAWN_HOURS / record.hours)))
 
 
 def replay_deployment(task: ReplayTask) -> DeploymentReplay:
@@ -214,12 +220,13 @@ class Replayed:
     """One deployment: what really ran is simulated and judged, policies on demand."""
 
     def __init__(self, task: ReplayTask) -> None:
-        record, options = task.record, task.options
+        record, options = task.record(), task.options
         times = service_times_of(record)
         assert times is not None, "a task has service times"
         self._task = task
-        self._times = times
-        self.setting, self.slo = setting_for(task, times)
+        self.record, self.times = record, times
+        self._draw_count = draws_of(record, options)
+        self.setting, self.slo = setting_for(task, record, times)
         gauge = QueueGauge(
             service_time_s=times.mean_s,
             scv=times.scv,
@@ -244,13 +251,13 @@ class Replayed:
 
     def _draws(self) -> Iterator[DrawRunner]:
         """One after the other, because each has all requests of the record."""
-        quantiles = spread_quantiles(draws_of(self._task), self._task.options.seed)
+        quantiles = spread_quantiles(self._draw_count, self._task.options.seed)
         for draw, each in enumerate(quantiles):
             yield DrawRunner(self._model, self._common, draw, each)
 
     def _in_flight(self, model: LoadModel, draw: int) -> Floats:
         """In another draw than those that are judged."""
-        runner = DrawRunner(model, self._common, draws_of(self._task) + draw, Quantiles())
+        runner = DrawRunner(model, self._common, self._draw_count + draw, Quantiles())
         return runner.recorded()[1].in_flight
 
     def outcomes(self, specs: Sequence[tuple[str, PolicySpec]]) -> list[list[DrawOutcome]]:
@@ -260,8 +267,8 @@ class Replayed:
 
     def result(self) -> DeploymentReplay:
         """The policies beside what really ran, unless there is no verdict."""
-        task, record, judge, slo = self._task, self._task.record, self.judge, self.slo
-        peak = peak_allocations(record, self._times)
+        task, record, judge, slo = self._task, self.record, self.judge, self.slo
+        peak = peak_allocations(record, self.times)
         specs = (
             [] if self.refusals else list(_policies(task.rule, self.setting, task.options, peak))
         )
@@ -284,7 +291,7 @@ class Replayed:
             policies=tuple(results),
             refusals=self.refusals,
             assumptions=(*gaps(record), *self.setting.assumptions),
-            hours=judge.hours(tried[0] if tried else (), self._times),
+            hours=judge.hours(tried[0] if tried else (), self.times),
         )
 
 
@@ -329,17 +336,19 @@ def _unselected(config: Written, record: DeploymentRecord) -> str:
     return f"the rule {matching.name} of {config.file} excludes it"
 
 
-def setting_for(task: ReplayTask, times: MeasuredServiceTimes) -> tuple[ReplaySetting, RequestSlo]:
+def setting_for(
+    task: ReplayTask, record: DeploymentRecord, times: MeasuredServiceTimes
+) -> tuple[ReplaySetting, RequestSlo]:
     """The scenario of a task, and the SLO of its rule."""
-    rule = _rule_for(task.rule.written, task.record)
+    rule = _rule_for(task.rule.written, record)
     assert rule is not None, "a task has a rule"
     policy = rule.policy
     objective = policy.objective if isinstance(policy, SloPolicy) else SloObjective()
     wait_s = objective.max_queue_wait_s(times.mean_s, times.scv**0.5) or 0.0
     slo = RequestSlo(wait_s, objective.target)
-    lengths_s = task.record.lengths_s[task.record.known]
+    lengths_s = record.lengths_s[record.known]
     setting = setting_of(
-        task.record,
+        record,
         times,
         bounds=bounds_of(rule),
         slo=(slo.max_queue_wait_s, slo.target),

@@ -4,6 +4,7 @@ An interval whose arrivals are unknown, and the time between two intervals, is a
 needs some load there, and gets the one of the intervals around it; gaps are compared with nothing.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
@@ -11,6 +12,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from autoscaler.replay.packed_intervals import PackedIntervals
 from autoscaler.replay.plausible import plausible, plausible_hardware
 from autoscaler.wire.intervals import MAX_INTERVAL_S, Hardware, IntervalsHeader, Line, LoadInterval
 
@@ -106,7 +108,9 @@ class SortedLines(Struct, frozen=True, kw_only=True):
     """The lines of a file, sorted by deployment."""
 
     header: IntervalsHeader | None
-    intervals: dict[str, list[LoadInterval]]
+    intervals: dict[str, PackedIntervals]
+    since: float  # Unix seconds: the beginning and the end of all intervals; 0 without any
+    until: float
     hardware: tuple[Hardware, ...]
     odd: int  # intervals with figures or times that no cluster has, which count as unknown
     long: int  # intervals that are too long, and left out
@@ -126,7 +130,8 @@ def recording_of(
 ) -> SortedLines:
     """The intervals between two instants. None: all of them."""
     header, hardware, odd, long = None, [], 0, 0
-    intervals: dict[str, list[LoadInterval]] = {}
+    first, last = math.inf, -math.inf
+    intervals: dict[str, PackedIntervals] = {}
     for line in lines:
         if isinstance(line, IntervalsHeader):
             header = line
@@ -142,9 +147,16 @@ def recording_of(
             found = plausible(line)
             odd += found is not line
             if found is not None:
-                intervals.setdefault(line.deployment, []).append(found)
+                intervals.setdefault(line.deployment, PackedIntervals()).add(found)
+                first, last = min(first, found.at - found.interval_s), max(last, found.at)
     return SortedLines(
-        header=header, intervals=intervals, hardware=tuple(hardware), odd=odd, long=long
+        header=header,
+        intervals=intervals,
+        since=first if intervals else 0.0,
+        until=last if intervals else 0.0,
+        hardware=tuple(hardware),
+        odd=odd,
+        long=long,
     )
 
 

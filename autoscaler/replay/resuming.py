@@ -7,8 +7,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from autoscaler.replay.engine import ReplayOptions, ReplayTask, replay_deployment
-from autoscaler.replay.record import DeploymentRecord
+from autoscaler.replay.packed_intervals import PackedIntervals
 from autoscaler.replay.results import DeploymentReplay
+from autoscaler.wire.intervals import Hardware
 
 _TABLES = ("poll_interval", "min_poll_interval", "defaults", "rules")
 """The parts of a configuration on which a rule depends."""
@@ -17,7 +18,9 @@ _TABLES = ("poll_interval", "min_poll_interval", "defaults", "rules")
 class ReplayRun(Struct, frozen=True, kw_only=True, eq=False):
     """All that the result of a deployment depends on beside the program."""
 
-    record: DeploymentRecord
+    name: str
+    intervals: PackedIntervals
+    hardware: tuple[Hardware, ...]
     tables: dict[str, Any]  # of the configuration
     rule: str
     options: ReplayOptions
@@ -34,10 +37,19 @@ class ResumableReplay(Struct, frozen=True, kw_only=True, eq=False):
 
     def runs(self) -> Sequence[ReplayRun]:
         task = self.task
-        # The record is what is left of the source; where it is from makes no difference.
+        # Where the intervals are from makes no difference.
         options = replace(task.options, source="", since=None, until=None)
         tables = {key: task.rule.written.tables.get(key) for key in _TABLES}
-        return (ReplayRun(record=task.record, tables=tables, rule=task.rule.name, options=options),)
+        return (
+            ReplayRun(
+                name=task.name,
+                intervals=task.intervals,
+                hardware=task.hardware,
+                tables=tables,
+                rule=task.rule.name,
+                options=options,
+            ),
+        )
 
     def only(self, indices: Sequence[int]) -> "ResumableReplay":
         assert list(indices) == [0], "a deployment has one run"

@@ -23,19 +23,33 @@ class LoadSource(Struct, frozen=True, kw_only=True):
     until: float | None = None
     deployments: tuple[str, ...] = ()  # empty: all
 
-    def lines(self, warn: Callable[[str], None]) -> Iterator[Line]:
+    @property
+    def unit(self) -> str:
+        """In which progress is counted."""
+        return "cycles" if self.is_recording else "MB"
+
+    def lines(
+        self, warn: Callable[[str], None], progress: Callable[[int, int], None]
+    ) -> Iterator[Line]:
         """The lines that matter.
 
         Args:
             warn: called with a sentence for each damaged part of a recording.
+            progress: called with how much was read, in units, and how much there is.
 
         Raises:
             UserError: when what cannot be read is reached.
         """
         found: Iterator[Line] = (
-            recorded_intervals(self.path, self.since or 0.0, self.until or math.inf, warn=warn)
+            recorded_intervals(
+                self.path,
+                self.since or 0.0,
+                self.until or math.inf,
+                warn=warn,
+                progress=progress,
+            )
             if self.is_recording
-            else read_intervals(self.path)
+            else read_intervals(self.path, progress)
         )
         for line in found:
             chosen = not isinstance(line, LoadInterval) or line.deployment in self.deployments

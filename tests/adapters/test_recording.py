@@ -219,6 +219,16 @@ async def test_intervals_are_those_of_the_requested_time(tmp_path):
     assert [(line.at, line.arrivals) for line in found] == [(1_020.0, 10), (1_030.0, 10)]
 
 
+async def test_a_reader_learns_how_many_cycles_were_read(tmp_path):
+    for begin, count in ((1_000.0, 3), (1_100.0, 2)):  # a closed block, and the open one
+        async with recording(tmp_path) as recorder:
+            for place in range(count):
+                record(recorder, begin + 10.0 * place)
+    seen = []
+    cycles(tmp_path, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(0, 5), (3, 5), (5, 5)]
+
+
 async def test_a_thread_writes(tmp_path):
     async with recording(tmp_path, in_thread=True) as recorder:
         for place in range(3):

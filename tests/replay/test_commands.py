@@ -86,11 +86,13 @@ def test_without_a_file_it_is_the_recording_of_the_configuration(recorded, monke
     Path("config.toml").write_text(f'state_dir = "state"\n{CONFIG}{elasticsearch}')
     ran = run("replay", "--workers", "1", "--json", "r.json")
     assert ran.exit_code == 0, ran.output
+    assert ran.stderr.splitlines() == ["reading, cycles: 6 of 6", "replay: 1 of 1"]
     (found,) = read_results(Path("r.json")).results.deployments
     assert (found.deployment, found.requests) == ("elser", 50)
     assert "the record is 50 s long" in found.refusals[0]
     ran = run("calibrate")
     assert "CONTRADICTED: the record is 50 s long" in ran.stdout
+    assert "reading, cycles: 6 of 6" in ran.stderr
 
 
 @pytest.mark.usefixtures("folder")

@@ -121,11 +121,10 @@ def test_the_load_of_gaps_is_left_out_of_all_figures(tmp_path):
 def test_long_records_have_fewer_draws(tmp_path):
     lines, _ = recorded.fixed(8, recorded.cluster(), recorded.trace(hours=0.5))
     (task,) = tasks_of(recorded.configuration(tmp_path), lines, ReplayOptions()).tasks
-    assert draws_of(task) == MAX_DRAWS
-    start = task.record.edges[0]
-    edges = start + 1500.0 * (task.record.edges - start)
-    month = replace(task, record=replace(task.record, edges=edges))
-    assert draws_of(month) == MIN_DRAWS
+    record = task.record()
+    assert draws_of(record, task.options) == MAX_DRAWS
+    edges = record.since + 1500.0 * (record.edges - record.since)
+    assert draws_of(replace(record, edges=edges), task.options) == MIN_DRAWS
 
 
 def counts(service_time_s=None, hours=3):

@@ -71,6 +71,7 @@ class StoredBlock(NamedTuple):
     number: int  # grows from block to block
     first_at: float
     last_at: float
+    cycles: int
     content: bytes
 
 
@@ -159,11 +160,20 @@ class RecordingDatabase:
     def block_after(self, number: int, since: float) -> StoredBlock | None:
         """The first block of a higher number that ends at an instant or later."""
         row = self._connection.execute(
-            "SELECT id, first_at, last_at, content FROM blocks WHERE id > ? AND last_at >= ? "
-            "ORDER BY id LIMIT 1",
+            "SELECT id, first_at, last_at, CAST(cycles AS INTEGER), content FROM blocks "
+            "WHERE id > ? AND last_at >= ? ORDER BY id LIMIT 1",
             (number, since),
         ).fetchone()
         return None if row is None else StoredBlock(*row)
+
+    def cycles_between(self, since: float, until: float) -> int:
+        """How many cycles the blocks between two instants have, with those of the open one."""
+        (cycles,) = self._connection.execute(
+            "SELECT CAST(total(cycles) AS INTEGER) + (SELECT count(*) FROM frames) FROM blocks "
+            "WHERE last_at >= ? AND first_at <= ?",
+            (since, until),
+        ).fetchone()
+        return int(cycles)
 
     def first_at(self) -> float | None:
         """When the recording begins; None: it is empty."""

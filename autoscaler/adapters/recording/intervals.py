@@ -32,6 +32,7 @@ def recorded_intervals(
     until: float,
     *,
     warn: Callable[[str], None] = lambda message: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Iterator[Hardware | LoadInterval]:
     """The intervals of all deployments that end after `since` and not after `until`, in the order
     of their ends; first the nodes that were known at `since`, and others whenever they change.
@@ -44,11 +45,13 @@ def recorded_intervals(
         path: of the recording. A daemon may write it meanwhile.
         since, until: Unix seconds.
         warn: called with a sentence for each part that is damaged, and is left out.
+        progress: called with the cycles that were read, and with all.
 
     Raises:
         RecordingUnreadable: there is no recording, or it cannot be read.
     """
-    return intervals_of(recorded_cycles(path, since - EARLIER_S, until, warn=warn), since)
+    cycles = recorded_cycles(path, since - EARLIER_S, until, warn=warn, progress=progress)
+    return intervals_of(cycles, since)
 
 
 def intervals_of(

@@ -27,6 +27,7 @@ def recorded_cycles(
     until: float,
     *,
     warn: Callable[[str], None] = lambda message: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Iterator[RecordedCycle]:
     """The recorded cycles until an instant, in the order in which they were written.
 
@@ -35,13 +36,14 @@ def recorded_cycles(
             the first later ones can be compared with earlier ones.
         until: Unix seconds.
         warn: called with a sentence for each part that is damaged, and is left out.
+        progress: called with the cycles of the blocks that were read, and of all.
 
     Raises:
         RecordingUnreadable: there is no file, or it cannot be read.
     """
     try:
         with contextlib.closing(read_recording(path)) as database:
-            yield from _cycles(database, path, since, until, warn)
+            yield from _cycles(database, path, since, until, warn, progress)
     except DatabaseUnusable as error:
         raise RecordingUnreadable(str(error)) from error
     except (DatabaseDamaged, sqlite3.Error) as error:
@@ -57,8 +59,11 @@ def _cycles(
     since: float,
     until: float,
     warn: Callable[[str], None],
+    progress: Callable[[int, int], None],
 ) -> Iterator[RecordedCycle]:
-    number = 0
+    number, done = 0, 0
+    total = database.cycles_between(since, until)
+    progress(done, max(1, total))
     while True:
         frames: list[StoredFrame] = []
         # A block is closed in one transaction: what is read here is in one of the two tables.
@@ -69,10 +74,15 @@ def _cycles(
         if block is None:
             parts: Iterable[Frame] = (decompressed_frame(frame.content) for frame in frames)
             yield from _decoded(parts, path, until, warn)
+            if frames:
+                done += len(frames)
+                progress(done, max(1, done, total))
             return
         number = block.number
         if block.first_at <= until:
             yield from _decoded(_frames_of(block.content), path, until, warn)
+            done += block.cycles
+            progress(done, max(1, done, total))  # the daemon may have written more meanwhile
 
 
 def _frames_of(content: bytes) -> Iterator[Frame]:

@@ -9,20 +9,16 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-
 from autoscaler.backtest.results.file import write
 from autoscaler.core.units import duration_text
 from autoscaler.errors import UserError
 from autoscaler.files import open_regular
 from autoscaler.replay.calibration.fits import DeploymentFit
+from autoscaler.replay.engine import MINUTE_S
 from autoscaler.text import printable
 
 MARK = "# Fitted by `autoscaler calibrate`"
 """The beginning of each file, by which a later calibration knows that it may be replaced."""
-
-BIN_S = 60.0
-"""Seconds of a bin of the trace."""
 
 MAX_NAME_CHARACTERS = 100
 
@@ -102,8 +98,8 @@ def file_name(deployment: str) -> str:
 
 def scenario_text(fit: DeploymentFit) -> str:
     """The scenario in TOML. Comments say where each figure is from, and what is not known."""
-    scenario, record = fit.scenario, fit.record
-    begin, end = (datetime.fromtimestamp(at, UTC) for at in (record.since, record.until))
+    scenario = fit.scenario
+    begin, end = (datetime.fromtimestamp(at, UTC) for at in (fit.since, fit.until))
     lines = [
         f"{MARK} to the record of {printable(fit.deployment)}",
         f"# from {begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC.",
@@ -183,14 +179,8 @@ def timeout_text(fit: DeploymentFit) -> str:
 
 def trace_text(fit: DeploymentFit) -> str:
     """The arrivals of each minute."""
-    record = fit.record
-    count = max(1, int(np.ceil((record.until - record.since) / BIN_S)))
-    edges_s = np.concatenate([[0.0], np.cumsum(record.lengths_s)])
-    so_far = np.concatenate([[0.0], np.cumsum(record.arrivals)])
-    at_bins = np.interp(np.arange(count + 1) * BIN_S, edges_s, so_far)
-    requests = np.diff(np.round(at_bins)).astype(np.int64)
     lines = [MARK, f"# name: {printable(fit.deployment)}", "t_seconds,requests"]
-    lines += [f"{index * BIN_S:g},{each}" for index, each in enumerate(requests.tolist())]
+    lines += [f"{index * MINUTE_S:g},{each}" for index, each in enumerate(fit.arrivals.tolist())]
     return "\n".join(lines) + "\n"
 
 

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
+from numpy.typing import NDArray
 
 from autoscaler.backtest.world.scenario import BacktestScenario
 from autoscaler.replay.checks import WARM_S, sufficiency
 from autoscaler.replay.checks import service_times as service_time_checks
-from autoscaler.replay.engine import ReplayTask, setting_for
+from autoscaler.replay.engine import MINUTE_S, ReplayTask, setting_for
 from autoscaler.replay.record import DeploymentRecord, Floats
 from autoscaler.replay.service_times import service_times_of
 from autoscaler.replay.setting import loading_times_s
@@ -47,7 +48,9 @@ class DeploymentFit(Struct, frozen=True, kw_only=True):
 
     deployment: str
     rule: str
-    record: DeploymentRecord
+    since: float  # Unix seconds: the beginning and the end of the record
+    until: float
+    arrivals: NDArray[np.int64]  # of each minute
     scenario: BacktestScenario
     service_time_s: float
     scv: float
@@ -65,19 +68,21 @@ class DeploymentFit(Struct, frozen=True, kw_only=True):
 
 def calibration_of(task: ReplayTask) -> DeploymentFit:
     """The fit of one deployment, whose record has timed requests."""
-    record = task.record
+    record = task.record()
     times = service_times_of(record)
     assert times is not None, "a task has service times"
     timeout_s = _timeout_s(record, times.mean_s)
     if timeout_s is not None:
         task = replace(task, options=replace(task.options, timeout_s=timeout_s))
-    setting, _ = setting_for(task, times)
+    setting, _ = setting_for(task, record, times)
     loading = loading_times_s(record)
     timed = _timed(record)
     return DeploymentFit(
         deployment=record.deployment,
         rule=task.rule.name,
-        record=record,
+        since=record.since,
+        until=record.until,
+        arrivals=_arrivals(record),
         scenario=setting.scenario,
         service_time_s=times.mean_s,
         scv=times.scv,
@@ -92,6 +97,16 @@ def calibration_of(task: ReplayTask) -> DeploymentFit:
         assumptions=setting.assumptions,
         failures=(*sufficiency(record), *service_time_checks(record, times)),
     )
+
+
+def _arrivals(record: DeploymentRecord) -> NDArray[np.int64]:
+    """Of each minute, whole ones, whose sum is that of the record."""
+    count = max(1, int(np.ceil((record.until - record.since) / MINUTE_S)))
+    edges_s = np.concatenate([[0.0], np.cumsum(record.lengths_s)])
+    so_far = np.concatenate([[0.0], np.cumsum(record.arrivals)])
+    at_minutes = np.interp(np.arange(count + 1) * MINUTE_S, edges_s, so_far)
+    arrivals: NDArray[np.int64] = np.diff(np.round(at_minutes)).astype(np.int64)
+    return arrivals
 
 
 def _timed(record: DeploymentRecord) -> np.ndarray:

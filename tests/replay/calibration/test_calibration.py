@@ -109,10 +109,10 @@ def test_a_back_test_reads_the_scenario_and_the_trace(tmp_path, lines):
     assert scenario.service_time_s == pytest.approx(fit.service_time_s, abs=1e-6)
     assert (scenario.nodes, scenario.queue_capacity) == (3, fit.queue_capacity)
     assert (scenario.scale.factor, scenario.hours) == (1.0, None)
-    assert scenario.begins_at == fit.record.since
+    assert scenario.begins_at == fit.since
     (tmp_path / "model.csv").write_text(trace_text(fit))
     counts = read_trace(tmp_path / "model.csv").counts
-    assert counts.sum() == fit.record.arrivals.sum()
+    assert counts.sum() == sum(each.arrivals for each in lines if isinstance(each, LoadInterval))
     assert np.all(counts >= 0)
 
 
