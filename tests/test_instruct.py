@@ -236,6 +236,15 @@ def status(**given):
             ["autoscaler 1.2.3: not ready: no connection"],
         ),
         (
+            status(state_saved=False),
+            [
+                "autoscaler 1.2.3: ready",
+                "the state is not saved, and lost if the daemon ends; its log says why",
+                "last observed 5 s ago",
+            ],
+        ),
+        (status(state_saved=True), ["autoscaler 1.2.3: ready", "last observed 5 s ago"]),
+        (
             status(
                 leadership=LeadershipView(instance="b", leads=False, leader="a"),
                 reload_failure="one\ntwo",
@@ -258,7 +267,7 @@ def status(**given):
             ],
         ),
     ],
-    ids=["healthy", "blind", "a follower"],
+    ids=["healthy", "blind", "not saved", "saved", "a follower"],
 )
 def test_the_status_in_lines(found, lines):
     assert list(status_lines(found)) == lines

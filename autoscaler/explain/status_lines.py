@@ -19,6 +19,8 @@ def status_lines(found: StatusResponse) -> Iterator[str]:
         first, *others = found.reload_failure.splitlines()
         more = f" (and {len(others)} more)" if others else ""
         yield f"the changed configuration is not in effect: {first}{more}"
+    if found.state_saved is False:
+        yield "the state is not saved, and lost if the daemon ends; its log says why"
     if found.age_s is not None:
         yield f"last observed {duration_text(found.age_s)} ago"
     if found.leadership is not None:

@@ -40,6 +40,7 @@ class StatusResponse(Struct, frozen=True, kw_only=True):
     leadership: LeadershipView | None  # null: there is one instance only
     deployments: CountsView | None  # null: not observed yet
     instructions: tuple[InstructionView, ...]  # of operators, in force
+    state_saved: bool | None = None  # whether it outlives the process; null: unknown
 
 
 class DeploymentSummary(Struct, frozen=True, kw_only=True):

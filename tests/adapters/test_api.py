@@ -2,6 +2,7 @@
 
 import json
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -104,6 +105,14 @@ async def test_the_status_counts_the_deployments():
     assert status.ready
     assert status.problem == ""
     assert (status.deployments.managed, status.deployments.unmanaged) == (2, 1)
+
+
+@pytest.mark.parametrize("saved", [False, True, None])
+async def test_the_status_says_whether_the_state_is_saved(saved):
+    async with serving() as api:
+        assert (await api.get("/api/v1/status", StatusResponse)).state_saved is None
+        api.pages.status_pages.contents.state = SimpleNamespace(saved=saved)
+        assert (await api.get("/api/v1/status", StatusResponse)).state_saved is saved
 
 
 async def test_the_list_has_every_deployment_with_its_figures():

@@ -86,7 +86,7 @@ class ClusterPages:
         )
         self.endpoints = (
             *self.status_pages.endpoints(),
-            *status_endpoints(decisions, health, cluster),
+            *status_endpoints(decisions, health, cluster, self.status_pages.contents.state_saved),
             *history_endpoints(read_history, decisions.version),
             *endpoints,
         )

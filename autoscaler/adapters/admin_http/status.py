@@ -1,5 +1,6 @@
 """The status and the deployments, as endpoints."""
 
+from collections.abc import Callable
 from functools import partial
 
 from autoscaler.adapters.admin_http.decisions import DecisionRecorder
@@ -14,15 +15,19 @@ _NOT_OBSERVED = {503: "The cluster has not been observed yet."}
 
 
 def status_endpoints(
-    decisions: DecisionRecorder, health: Health, cluster: str
+    decisions: DecisionRecorder,
+    health: Health,
+    cluster: str,
+    state_saved: Callable[[], bool | None],
 ) -> tuple[Endpoint, ...]:
     """
     Args:
         cluster: its name; empty: it has none.
+        state_saved: whether the state is saved; None: unknown.
     """
 
     async def status(_call: ApiCall) -> LazyResponse:
-        return LazyResponse(partial(_status, decisions, health, cluster))
+        return LazyResponse(lambda: _status(decisions, health, cluster, state_saved()))
 
     async def deployments(call: ApiCall) -> LazyResponse:
         return LazyResponse(partial(_summaries, decisions, call.query.deployment))
@@ -76,7 +81,9 @@ def status_endpoints(
     )
 
 
-def _status(decisions: DecisionRecorder, health: Health, cluster: str) -> StatusResponse:
+def _status(
+    decisions: DecisionRecorder, health: Health, cluster: str, state_saved: bool | None
+) -> StatusResponse:
     not_alive, not_ready = health.why_not_alive(), health.why_not_ready()
     found = decisions.header() if decisions.has_observed else None
     return StatusResponse(
@@ -92,6 +99,7 @@ def _status(decisions: DecisionRecorder, health: Health, cluster: str) -> Status
         leadership=decisions.leadership_view(),
         instructions=decisions.instruction_views(),
         deployments=None if found is None else decisions.counts(),
+        state_saved=state_saved,
     )
 
 

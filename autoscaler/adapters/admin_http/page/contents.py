@@ -95,6 +95,10 @@ class PageContents:
         self.configuration = ""  # in force, in a few words
         self.state: SavedStatus | None = None  # None: it is not known whether it is saved
 
+    def state_saved(self) -> bool | None:
+        """Whether the state is saved; None: it does not have to be, or that is not known."""
+        return None if self.state is None else self.state.saved
+
     def overview(self, query: OverviewQuery) -> dict[str, Any]:
         """All deployments."""
         try:
@@ -179,7 +183,7 @@ class PageContents:
                         "attention",
                         "The state is not saved:",
                         "what is learnt now is lost if the daemon ends; the log says why."
-                        if self.state is not None and self.state.saved is False
+                        if self.state_saved() is False
                         else "",
                     ),
                     (
