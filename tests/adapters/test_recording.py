@@ -552,11 +552,15 @@ async def test_the_loop_does_not_wait_for_the_disk(tmp_path, monkeypatch):
 
     monkeypatch.setattr(database, "RecordingDatabase", Stuck)
     monkeypatch.setattr("autoscaler.adapters.recording.recorder.CLOSE_TIMEOUT_S", 0.01)
+    before = set(threading.enumerate())
     async with recording(tmp_path, in_thread=True) as recorder:
         for place in range(6):
             record(recorder, 1_000.0 + 10.0 * place)
+        (stuck,) = set(threading.enumerate()) - before
+    written_at = recorder.written_at
     released.set()
-    assert recorder.written_at is None
+    stuck.join()  # the end of the test closes what is open, also what a thread uses
+    assert written_at is None
 
 
 KILLS = int(os.environ.get("RECORDING_KILLS", "10"))
