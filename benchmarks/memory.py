@@ -19,7 +19,8 @@ CLUSTER_PORT, METRICS_PORT = 19_200, 19_464
 
 _DAEMON = """
 import sys
-sys.modules["rich"] = None  # structlog imports it where there is one: only for development
+# structlog imports these where there are any: only for development.
+sys.modules["rich"] = sys.modules["greenlet"] = None
 sys.argv[1:] = ["run"]
 import runpy
 runpy.run_module("autoscaler", run_name="__main__", alter_sys=True)

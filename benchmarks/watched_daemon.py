@@ -104,8 +104,9 @@ def _watched(watch: _Watch) -> None:
 
 
 def main(path: Path) -> None:
-    # structlog imports it where there is one: only for development.
-    sys.modules["rich"] = None  # type: ignore[assignment]
+    # structlog imports these where there are any: only for development.
+    for name in ("rich", "greenlet"):
+        sys.modules[name] = None  # type: ignore[assignment]
     watch = _Watch()
     _watched(watch)
     from autoscaler.cli import main as run_command  # noqa: PLC0415 - the same
