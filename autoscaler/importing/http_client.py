@@ -15,7 +15,7 @@ from autoscaler.client_sockets import client_session
 from autoscaler.connection import Basic, Bearer, normal_host, secret_of
 from autoscaler.core.units import duration_text
 from autoscaler.errors import InputError, UserError
-from autoscaler.http_errors import no_response_because
+from autoscaler.http_errors import certificate_remedy, no_response_because
 from autoscaler.masking import SecretMask
 from autoscaler.text import printable
 
@@ -114,6 +114,11 @@ class StoreClient:
             raise ImportFailed(
                 f"{self.url}: no response within {duration_text(TIMEOUT_S)}; import less at once "
                 "with --from and --to, or with --deployment"
+            ) from error
+        except aiohttp.ClientConnectorCertificateError as error:
+            remedy = certificate_remedy(error) or "set --ca to the authority that has signed it"
+            raise ImportFailed(
+                f"cannot read {self.url}: {no_response_because(error)}; {remedy}"
             ) from error
         except (aiohttp.ClientError, OSError) as error:
             raise ImportFailed(f"cannot read {self.url}: {no_response_because(error)}") from error

@@ -5,6 +5,7 @@ import gzip
 import json
 import ssl
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -186,11 +187,22 @@ def test_a_certificate_is_trusted_only_if_its_authority_is_named(tmp_path):
     authority = trustme.CA()
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(tls)
-    with pytest.raises(ImportFailed, match="its certificate is not trusted"):
+    with pytest.raises(ImportFailed, match=r"its certificate is not trusted: .*; set --ca"):
         run(lambda _: matrix(), tls=tls)
     ca_file = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(ca_file))
     assert run(lambda _: matrix(), tls=tls, ca_file=ca_file) == []
+
+
+def test_an_expired_certificate_has_to_be_renewed(tmp_path):
+    authority = trustme.CA()
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    long_ago = datetime(2001, 1, 1, tzinfo=UTC)
+    authority.issue_cert("127.0.0.1", not_after=long_ago).configure_cert(tls)
+    ca_file = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca_file))
+    with pytest.raises(ImportFailed, match="certificate has expired; renew it"):
+        run(lambda _: matrix(), tls=tls, ca_file=ca_file)
 
 
 def test_the_limit_is_below_that_of_prometheus():
