@@ -239,6 +239,11 @@ class TestTheCommand:
         assert "update: no capacity" in shown
         assert f"From {tmp_path}/state/{FILE_NAME}." in shown
 
+    def test_warns_of_a_deployment_of_which_the_file_has_nothing(self, tmp_path, config):
+        asyncio.run(written_and_closed(tmp_path / "state", update(time.time())))
+        assert "nothing is recorded of nosuch" in history("nosuch", "--config", str(config))
+        assert "nothing is recorded of" not in history("elser", "--config", str(config))
+
     def test_without_a_file_either(self, tmp_path, config):
         assert "does not exist" in history("--config", str(config), code=1)
         assert not (tmp_path / "state").exists()

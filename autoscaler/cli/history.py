@@ -112,4 +112,7 @@ def _from_file(config: "Config", wanted: "Wanted", failure: UserError) -> "Histo
         )
     found = read_history(config.state_dir, wanted)
     warn(f"{failure}; this is the history in its file")
+    name = wanted.deployment_id
+    if name is not None and not found.next and not any(each.deployment for each in found.entries):
+        warn(f"nothing is recorded of {name} in this time; without an id, all entries are shown")
     return found
