@@ -7,7 +7,6 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,11 +41,12 @@ def shared(path: str) -> Path:
 
 
 class _Connection(sqlite3.Connection):
-    """A connection that the end of its test closes."""
+    """A connection that the end of its test closes, unless another thread may be using it."""
 
     def __init__(self, *args: Any, **given: Any) -> None:
         super().__init__(*args, **given)
-        _connections.add(self)
+        if threading.current_thread() is threading.main_thread():
+            _connections.add(self)
 
 
 _connections: WeakSet[_Connection] = WeakSet()
@@ -56,14 +56,13 @@ sqlite3.connect = partial(sqlite3.connect, factory=_Connection)  # type: ignore[
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown() -> Iterator[None]:
     """Closes the databases that are still open, as the end of a process would: those of a daemon
-    that the test has killed, or whose thread hangs in the disk. From 3.13 on, Python warns of them
-    when it collects them, which would fail any later test."""
+    that the test has killed. From 3.13 on, Python warns of them when it collects them, which would
+    fail any later test."""
     try:
         return (yield)
     finally:
         for connection in list(_connections):
-            with suppress(sqlite3.Error):  # another thread alone may close it
-                connection.close()
+            connection.close()
 
 
 @pytest.fixture

@@ -559,7 +559,7 @@ async def test_the_loop_does_not_wait_for_the_disk(tmp_path, monkeypatch):
         (stuck,) = set(threading.enumerate()) - before
     written_at = recorder.written_at
     released.set()
-    stuck.join()  # the end of the test closes what is open, also what a thread uses
+    stuck.join()  # and gives the file up
     assert written_at is None
 
 
