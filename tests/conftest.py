@@ -3,14 +3,10 @@
 import logging
 import os
 import signal
-import sqlite3
 import sys
 import threading
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
-from typing import Any
-from weakref import WeakSet
 
 import pytest
 import structlog
@@ -38,31 +34,6 @@ def shared(path: str) -> Path:
     if not found.exists():
         pytest.skip(f"{NEEDS_SHARED}: {path}")
     return found
-
-
-class _Connection(sqlite3.Connection):
-    """A connection that the end of its test closes, unless another thread may be using it."""
-
-    def __init__(self, *args: Any, **given: Any) -> None:
-        super().__init__(*args, **given)
-        if threading.current_thread() is threading.main_thread():
-            _connections.add(self)
-
-
-_connections: WeakSet[_Connection] = WeakSet()
-sqlite3.connect = partial(sqlite3.connect, factory=_Connection)  # type: ignore[assignment]
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown() -> Iterator[None]:
-    """Closes the databases that are still open, as the end of a process would: those of a daemon
-    that the test has killed. From 3.13 on, Python warns of them when it collects them, which would
-    fail any later test."""
-    try:
-        return (yield)
-    finally:
-        for connection in list(_connections):
-            connection.close()
 
 
 @pytest.fixture

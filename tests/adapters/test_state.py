@@ -32,7 +32,7 @@ from autoscaler.adapters.state import (
     described,
 )
 from autoscaler.adapters.state.opening import KEPT_DAMAGED_FILES
-from autoscaler.adapters.state.session import DEFAULT_LIMITS
+from autoscaler.adapters.state.session import DEFAULT_LIMITS, Session
 from autoscaler.adapters.state.store import MAX_WAITING_EVENTS
 from autoscaler.core.decision import OutcomeKind
 from autoscaler.core.flow.planning import plan
@@ -151,6 +151,30 @@ async def test_what_comes_while_it_is_given_up_is_no_problem(begin):
     await closing
     other, _ = await begin()
     assert store.problems == other.problems == []
+
+
+async def test_a_disk_that_responds_after_the_end_gets_the_last_state(begin, monkeypatch):
+    """The end does not wait for it. The thread gives the file up, for another process to have."""
+    responds = threading.Event()
+
+    class Slow(Session):
+        def write(self, state, *, complete):
+            responds.wait()
+            super().write(state, complete=complete)
+
+    monkeypatch.setattr("autoscaler.adapters.state.store.Session", Slow)
+    monkeypatch.setattr("autoscaler.adapters.state.store.SAVE_TIMEOUT_S", 0.01)
+    before = set(threading.enumerate())
+    store, _ = await begin(in_thread=True)
+    (thread,) = set(threading.enumerate()) - before
+    store.port.checkpoint(state_of("a"))
+    store.port.checkpoint(state_of("a", "b"))
+    await store.port.close()
+    responds.set()
+    thread.join()
+    other, state = await begin()
+    assert state.deployments.keys() == {"a", "b"}
+    assert other.problems == []
 
 
 async def test_writing_takes_no_memory_for_the_rows(begin):

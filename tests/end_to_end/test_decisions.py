@@ -37,7 +37,9 @@ async def entry_and_text(setup):
 
 
 async def test_a_daemon_that_has_just_started_reports_no_observation(tmp_path):
-    async with running(tmp_path) as setup:
+    async with running(tmp_path, started=False) as setup:
+        setup.emulator.emulation.faults.add(Fault(path=STATS, calls=None, delay_s=3600.0))
+        await setup.daemon.started.wait()
         with pytest.raises(AdminRequestFailed, match="the cluster has not been observed yet"):
             await fetch(daemon_of(setup))
 

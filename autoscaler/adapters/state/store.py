@@ -106,6 +106,7 @@ class SqliteStore:
         try:
             contents, problems = await self._run(self._session.take)
         except BaseException:
+            self._executor.submit(self._session.give_up)  # the thread may still take it
             self._executor.shutdown(wait=False)
             self._executor = None
             raise
@@ -201,12 +202,13 @@ class SqliteStore:
         executor, self._executor = self._executor, None
         if executor is None:
             return
-        state, events = self._taken()
-        with contextlib.suppress(TimeoutError, DatabaseUnusable, sqlite3.Error, OSError):
-            async with asyncio.timeout(SAVE_TIMEOUT_S):
-                await _result(
-                    executor.submit(self._write_the_rest, state, events, self._clock.now())
-                )
+        end = partial(self._write_the_rest, *self._taken(), self._clock.now())
+        with contextlib.suppress(DatabaseUnusable, sqlite3.Error, OSError):
+            try:
+                async with asyncio.timeout(SAVE_TIMEOUT_S):
+                    await _result(executor.submit(end))
+            except TimeoutError:  # the end of the wait has cancelled the call, unless it has begun
+                executor.submit(end)
         executor.shutdown(wait=False)
 
     def _begin_checkpoint(self) -> None:
