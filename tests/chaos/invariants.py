@@ -476,6 +476,9 @@ def recovered(trace: Trace, last: Cycle) -> str:
             continue
         if decision.observe_only is not None or decision.rule == "":
             continue
+        stats = last.observation.deployments.get(decision.deployment_id)
+        if stats is not None and stats.state == "starting":
+            continue  # it accepts no update; while others have all the room, it does not start
         if _returns(decision):
             if wrong := _not_returned(decision, last, requested):
                 return wrong

@@ -193,7 +193,8 @@ def limit_to_free_capacity(proposed: int, context: ConstraintContext) -> Step | 
     grant = context.grant
     if grant is None or proposed <= context.current:
         return None
-    after = max(grant.allocations, context.current)
+    # The nodes of what runs may not be reported, and then the grant is without them.
+    after = max(grant.allocations, context.current, context.stats.running_allocations or 0)
     if after >= proposed:
         return None
     minimum = claimed_minimum(context.rule, proposed)

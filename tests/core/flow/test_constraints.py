@@ -6,14 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.core.decision import OutcomeKind
+from autoscaler.core.decision import Mode, OutcomeKind, SetBounds
 from autoscaler.core.explanation import explain
 from autoscaler.core.flow.constraints import BURST_HOLD_S
 from autoscaler.core.flow.feedback import apply_outcomes
 from autoscaler.core.flow.planning import plan
 from autoscaler.core.policies import Situation
 from autoscaler.core.state import State
-from autoscaler.core.values import Cluster, NodeCapacity, Reason, Schedule
+from autoscaler.core.values import (
+    AdaptiveAllocations,
+    Cluster,
+    NodeCapacity,
+    Reason,
+    Schedule,
+)
 from tests.observations import deployment, node, observation, outcome, policy, rule
 from tests.options import FixedPolicy
 
@@ -21,6 +27,9 @@ from tests.options import FixedPolicy
 def schedule(name="office hours", **given):
     fields = {"cron": "0 8 * * *", "timezone": "UTC", "length_s": 3600.0}
     return Schedule(name=name, **(fields | given))
+
+
+ADAPTIVE = AdaptiveAllocations(enabled=True, minimum=None, maximum=3)
 
 
 def hardware(processors, growable=False):
@@ -117,6 +126,15 @@ class TestFreeCapacity:
         """The cluster would refuse all of it."""
         decision = Watch(cluster=hardware(5), min_allocations=8).decide(9)
         assert (decision.desired, decision.reason) == (5, Reason.FIT)
+
+    def test_what_runs_fits_although_its_nodes_are_not_reported(self):
+        """In mode `bounds`, a minimum up to that needs no room."""
+        stats = deployment(allocations=5, running_allocations=5, adaptive=ADAPTIVE)
+        bounded = policy(rule(mode=Mode.BOUNDS, min_allocations=2, max_allocations=6))
+        seen = observation(10.0, stats, cluster=hardware(5))
+        planned, _ = plan(State(), seen, bounded)
+        (decision,) = planned.decisions
+        assert decision.change == SetBounds(2, 6)
 
     @pytest.mark.parametrize("growable", [True, None])
     def test_no_limit_applies_where_the_hardware_may_grow(self, growable):
