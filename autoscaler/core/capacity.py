@@ -200,12 +200,14 @@ def occupant_of(stats: DeploymentStats, free_capacity: FreeCapacity) -> Occupant
     if not threads or stats.priority == "low":
         return None
     placed = placed_allocations(stats)
+    total = sum(placed.values())
     sharing = free_capacity.model_allocations.get(stats.model_id, 0)
     return Occupant(
         threads=threads,
         memory_bytes=model_memory(stats, sharing),
         nodes=placed,
-        placed=sum(placed.values()),
+        # Of more than are requested, as while a further node takes over, some are about to stop.
+        placed=total if stats.allocations is None else min(total, stats.allocations),
     )
 
 

@@ -194,7 +194,8 @@ def limit_to_free_capacity(proposed: int, context: ConstraintContext) -> Step | 
     if grant is None or proposed <= context.current:
         return None
     # The nodes of what runs may not be reported, and then the grant is without them.
-    after = max(grant.allocations, context.current, context.stats.running_allocations or 0)
+    running = min(context.stats.running_allocations or 0, context.stats.allocations or 0)
+    after = max(grant.allocations, context.current, running)
     if after >= proposed:
         return None
     minimum = claimed_minimum(context.rule, proposed)

@@ -127,6 +127,12 @@ class TestFreeCapacity:
         decision = Watch(cluster=hardware(5), min_allocations=8).decide(9)
         assert (decision.desired, decision.reason) == (5, Reason.FIT)
 
+    def test_what_is_about_to_stop_does_not_fit(self):
+        """While a further node takes allocations over, more run than are requested."""
+        watch = Watch(allocations=4, cluster=hardware(5))
+        decision = watch.decide(5, serving={"allocations": 5}, allocations=4)
+        assert (decision.desired, decision.reason) == (4, Reason.FIT)
+
     def test_what_runs_fits_although_its_nodes_are_not_reported(self):
         """In mode `bounds`, a minimum up to that needs no room."""
         stats = deployment(allocations=5, running_allocations=5, adaptive=ADAPTIVE)
