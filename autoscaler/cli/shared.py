@@ -392,7 +392,6 @@ def ask_daemon(
 
 def is_configured(path: Path | None) -> bool:
     """Whether there is a file or a variable of the configuration."""
-    names = {name.upper() for name in os.environ} - {
-        _CONFIG_VARIABLE
-    }  # which is empty, if it is set
+    names = {name.upper() for name in os.environ}
+    names.discard(_CONFIG_VARIABLE)  # if it is set, it is empty, and names no file
     return path is not None or any(name.startswith("AUTOSCALER_") for name in names)

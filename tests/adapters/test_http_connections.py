@@ -268,7 +268,7 @@ def test_it_accepts_again_after_running_out_of_descriptors():
                 last.setblocking(False)
                 loop = asyncio.get_running_loop()
                 await loop.sock_connect(last, ("127.0.0.1", clients.server.port))
-                await asyncio.sleep(100.0)
+                await LoopClock().sleep(100.0)
             assert set(clients.refused) == {"descriptors"}
             assert len(clients.refused) == pytest.approx(100, abs=1)
             last.send(HEALTHZ)

@@ -37,7 +37,7 @@ from autoscaler.server_access import (
     server_context,
 )
 from tests.fakes import FakeClock
-from tests.virtual_loop import run_in_virtual_time
+from tests.virtual_loop import LoopClock, run_in_virtual_time
 
 TOKEN = "a-token-of-the-test"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -204,7 +204,7 @@ class TestTheRateLimit:
                 found = []
                 for _ in range(3):
                     found += [await server.status(), await server.status()]
-                    await asyncio.sleep(2.0)
+                    await LoopClock().sleep(2.0)
                 return found
 
         assert run_in_virtual_time(statuses()) == [200, 429] * 3

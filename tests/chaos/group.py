@@ -155,7 +155,7 @@ class Group(Laboratory):
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(1.0)
+            await self.clock.sleep(1.0)
             self._note_quiet()
             self._check(MOMENT_INVARIANTS, self)
 
